@@ -8,10 +8,11 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+import msgspec
 import structlog
 
 import bridge
@@ -103,8 +104,7 @@ def will_delay_s(settings: ClusterSettings) -> int:
 ReloadConfig = Callable[[], Settings]
 
 
-@dataclass(slots=True)
-class ActiveSettings:
+class ActiveSettings(msgspec.Struct):
     """The configuration that is in force."""
 
     settings: Settings
@@ -331,7 +331,7 @@ async def _serve_cluster(process: Process, stop: asyncio.Event, watchdog: Watchd
         try:
             if number == 0 and process.lists is not None:
                 salt = asyncio.get_running_loop().create_future()
-                place = replace(place, salt=salt)
+                place = msgspec.structs.replace(place, salt=salt)
                 await _together(_gateway(process, place), _speaker(process, place, salt))
             else:
                 await _gateway(process, place)
@@ -445,8 +445,7 @@ async def _divided(process: Process, stop: asyncio.Event) -> None:
             return
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where one gateway runs.
 
     Attributes:
@@ -467,7 +466,7 @@ class Place:
     stop: asyncio.Event
     liveness: LivenessRegistry
     beat: Callable[[float], object] | None
-    services: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    services: Mapping[str, Callable[[], Awaitable[None]]] = msgspec.field(default_factory=dict)
     partition: Partition | None = None
     salt: asyncio.Future[bytes] | None = None
 

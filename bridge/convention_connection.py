@@ -12,9 +12,9 @@ Rules:
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 import structlog
+from msgspec.structs import replace
 
 from bridge.conventions.convention import ConnectionNeed, Convention, EndConnection, Session
 from bridge.conventions.native.requests import native_message

@@ -6,10 +6,11 @@ through the ``emit`` function they are given, which never blocks and never raise
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
 from bridge.core.events import Event
@@ -671,8 +672,7 @@ class KeptDocuments(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """A list of the account.
 
     Attributes:

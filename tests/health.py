@@ -1,7 +1,8 @@
 """A health that is told, for tests of those that read it."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from bridge.core.changes import HealthChanged, ReportCounts
 from tests.conftest import NOON

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec import structs
 
 from bridge import app
 from bridge.adapters.clock import SystemClock
@@ -168,7 +169,7 @@ async def test_a_worker_waits_for_the_key_that_all_share(tmp_path, free_port):
         configured, lease, partition.queue, partition.stop, LivenessRegistry(clock), None
     )
     store = Reluctant()
-    opened, salt = await app._open_in(replace(place, partition=partition), store, clock)
+    opened, salt = await app._open_in(structs.replace(place, partition=partition), store, clock)
     assert (type(opened), salt, store.tries) == (StoreOpened, b"shared", 2)
 
     opened, salt = await app._open_in(place, Reluctant(), clock)

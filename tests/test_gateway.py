@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import itertools
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import ClassVar, get_args
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from bridge import gateway as module

@@ -8,9 +8,9 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 
 import msgspec
+from msgspec.structs import asdict
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.backends import cluster_of

@@ -16,9 +16,11 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
+
+import msgspec
 
 import bridge
 from bridge.cli.options import add_fields, count, endpoint, given_fields, port, seconds
@@ -541,8 +543,7 @@ TOPIC_FORMATS: Final[dict[str, Callable[[Settings], str]]] = {
 # -- the table ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """One subcommand.
 
     Attributes:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TextIO
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
+
 from bridge.adapters.store.backends import backend_of
 from bridge.cli.session_costs import Costs, read_costs
 from bridge.config.tags import TagNames, tag_pairs
@@ -148,7 +150,9 @@ def _list(settings: Settings, arguments: argparse.Namespace) -> int:
     names = dict(settings.easee.names)
     for stored in _stored(settings, arguments):
         report = stored.report
-        shown = _cells(_document(replace(stored, report=replace(report, auth="")), None))
+        shown = _cells(
+            _document(msgspec.structs.replace(stored, report=replace(report, auth="")), None)
+        )
         cells = (stored.key, shown["ended_at"], shown["energy_kwh"], str(stored.revision))
         reason = shown["auth_reason_name"] or "-"
         notes = [*(f"no {name}" for name in report.incomplete), "clock suspect"]
@@ -201,7 +205,7 @@ def _document(stored: StoredReport, salt: bytes | None) -> str:
             nothing, so then it is left out.
     """
     if salt == b"":
-        stored = replace(stored, report=replace(stored.report, auth=""))
+        stored = msgspec.structs.replace(stored, report=replace(stored.report, auth=""))
     row = cleared(stored, personal_data=salt is None, salt=salt or b"")
     return report_document(row).decode()
 

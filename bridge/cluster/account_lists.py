@@ -15,9 +15,9 @@ Rules:
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+import msgspec
 import structlog
 
 from bridge.core.easee import account_share
@@ -54,8 +54,7 @@ OK: Final = 200
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(msgspec.Struct, frozen=True):
     """A list of the account.
 
     Attributes:
@@ -76,16 +75,14 @@ CHARGERS: Final = Shared("chargers", charger_list_request(), 25.0, 30.0)
 SITES: Final = Shared("sites", products_request(), 120.0, 5.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A list, as the cloud answers it."""
 
     status: int
     body: bytes
 
 
-@dataclass(slots=True)
-class Waiting:
+class Waiting(msgspec.Struct):
     """The gateways of this process that wait for a list, and what was made for them.
 
     Attributes:
@@ -96,10 +93,10 @@ class Waiting:
         too_large: The error of a list over the bound, and until when it is given again.
     """
 
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    partitions: set[int] = field(default_factory=set)
+    turn: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    partitions: set[int] = msgspec.field(default_factory=set)
     asked_s: float = 0.0
-    parts: dict[int, bytes] = field(default_factory=dict)
+    parts: dict[int, bytes] = msgspec.field(default_factory=dict)
     too_large: tuple[AnswerUnusable, float] | None = None
 
 

@@ -12,10 +12,10 @@ Rules:
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import yaml
 
 from bridge.adapters.state_files.plain_file import NotText, read_plain, reason, text_of
@@ -26,8 +26,7 @@ MAX_FILE_BYTES = 256 * 1024
 MAX_DEPTH = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(msgspec.Struct, frozen=True):
     """Text of the file.
 
     Attributes:
@@ -47,27 +46,23 @@ class Scalar:
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """A mapping; keys in the order of the file."""
 
     entries: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(msgspec.Struct, frozen=True):
     """A list."""
 
     items: tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidNode:
+class InvalidNode(msgspec.Struct, frozen=True):
     """Something that is not allowed here and was reported."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """The content of a file.
 
     Attributes:

@@ -12,9 +12,10 @@ Rules:
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
+
+import msgspec
 
 from bridge.core.easee.rest_requests import is_serial
 
@@ -30,8 +31,7 @@ class InvalidValue(ValueError):
     """A value that a key cannot have; the message is the rest of a sentence after its path."""
 
 
-@dataclass(frozen=True, slots=True)
-class ValueType:
+class ValueType(msgspec.Struct, frozen=True):
     """What may stand behind a key.
 
     Attributes:

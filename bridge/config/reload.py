@@ -8,8 +8,10 @@ Rules:
 2. A configuration is taken as a whole or not at all: one that cannot be used changes nothing.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from bridge.config.keys import KEYS
 from bridge.settings import Settings
@@ -18,8 +20,7 @@ RELOADABLE: Final = ("commands", "log")
 RELOADABLE_KEYS: Final = frozenset({"easee.chargers", "easee.names"})
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """A configuration beside the one that is in force.
 
     Attributes:

@@ -14,8 +14,9 @@ Rules:
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from bridge.core.changes import Change
 from bridge.core.events import MqttMessage
@@ -24,8 +25,7 @@ from bridge.core.records.moment import Timestamp
 from bridge.core.requests import IncomingRequest
 
 
-@dataclass(frozen=True, slots=True)
-class EndConnection:
+class EndConnection(msgspec.Struct, frozen=True):
     """The connection is to be ended, and another one made.
 
     Attributes:
@@ -85,8 +85,7 @@ class Session(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionNeed:
+class ConnectionNeed(msgspec.Struct, frozen=True):
     """A connection to the broker of a convention's own.
 
     Attributes:

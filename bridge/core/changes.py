@@ -10,7 +10,6 @@ Rules:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -151,8 +150,7 @@ class ChargerEvent(msgspec.Struct, frozen=True):
     facts: Mapping[str, Value | None]
 
 
-@dataclass(frozen=True, slots=True)
-class AlertRaised:
+class AlertRaised(msgspec.Struct, frozen=True):
     """An alert is open, or its words changed.
 
     Attributes:
@@ -190,8 +188,7 @@ class CloudStateChanged(msgspec.Struct, frozen=True):
     state: str
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeInfoChanged:
+class BridgeInfoChanged(msgspec.Struct, frozen=True):
     """What this gateway is and offers.
 
     Attributes:
@@ -215,8 +212,7 @@ class BridgeInfoChanged:
     cluster: Mapping[str, object] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReportCounts:
+class ReportCounts(msgspec.Struct, frozen=True):
     """How many session reports are where.
 
     Attributes:
@@ -234,8 +230,7 @@ class ReportCounts:
     kept: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class HealthChanged:
+class HealthChanged(msgspec.Struct, frozen=True):
     """One summary of how the gateway is.
 
     Attributes:

@@ -13,9 +13,10 @@ Rules:
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
+
+import msgspec
 
 from bridge.core.alerts import Alerts
 from bridge.core.backoff import exponential_delay_s
@@ -36,8 +37,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-@dataclass(slots=True, eq=False)
-class Slot:
+class Slot(msgspec.Struct, eq=False):
     """A component in the list of the router.
 
     Attributes:
@@ -59,8 +59,7 @@ class Slot:
     rests_until_s: float = -math.inf
 
 
-@dataclass(slots=True)
-class _Failing:
+class _Failing(msgspec.Struct):
     """A component that failed.
 
     Attributes:

@@ -5,7 +5,6 @@ Adapters make events; :mod:`bridge.core.router` takes them one at a time, each w
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -191,8 +190,7 @@ class VendorOdd(msgspec.Struct, frozen=True):
 # -- MQTT --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class MqttConnected:
+class MqttConnected(msgspec.Struct, frozen=True):
     """The broker accepted the connection and granted the subscriptions.
 
     Attributes:
@@ -247,8 +245,7 @@ class MqttSubscribed(msgspec.Struct, frozen=True):
     refused: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MqttMessage:
+class MqttMessage(msgspec.Struct, frozen=True):
     """A message arrived on a subscribed topic.
 
     Attributes:

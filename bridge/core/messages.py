@@ -1,7 +1,6 @@
 """MQTT messages as values, with what an acknowledgement needs."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -40,8 +39,7 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     parts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(msgspec.Struct, frozen=True):
     """Who asked for something, and for what: a call or a read has it, and its result.
 
     Attributes:
@@ -53,8 +51,7 @@ class Tag:
     ref: Hashable = None
 
 
-@dataclass(frozen=True, slots=True)
-class AckToken:
+class AckToken(msgspec.Struct, frozen=True):
     """What an adapter needs to acknowledge one incoming message; opaque to the core.
 
     Attributes:

@@ -22,7 +22,6 @@ Rules:
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -77,8 +76,7 @@ class _Card(msgspec.Struct, gc=False):
     equalizers: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Other:
+class _Other(msgspec.Struct):
     """Another bridge.
 
     Attributes:

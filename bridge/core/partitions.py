@@ -26,8 +26,9 @@ Rules:
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
+
+import msgspec
 
 from bridge.core.records.lease import HeldLease, Lease
 
@@ -68,8 +69,7 @@ def assigned(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Division:
+class Division(msgspec.Struct, frozen=True):
     """Which partition serves what: the same for all workers, as it was written once.
 
     Attributes:
@@ -79,8 +79,8 @@ class Division:
     """
 
     partitions: int = 1
-    sites: Mapping[str, int] = field(default_factory=dict)
-    devices: Mapping[str, str] = field(default_factory=dict)
+    sites: Mapping[str, int] = msgspec.field(default_factory=dict)
+    devices: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def partition_of(self, device: str) -> int | None:
         """Return the partition of a charger or an Equalizer; None before it is placed."""
@@ -175,8 +175,7 @@ class Holdings:
 # -- shares ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(msgspec.Struct, frozen=True):
     """What a member does about its share.
 
     Attributes:

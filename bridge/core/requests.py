@@ -4,12 +4,12 @@ How a request arrived (retained, its age, where an answer is wanted) is in the m
 it.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class IncomingCommand:
+
+class IncomingCommand(msgspec.Struct, frozen=True):
     """Something is to be done with a charger.
 
     Attributes:
@@ -23,8 +23,7 @@ class IncomingCommand:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingQuery:
+class IncomingQuery(msgspec.Struct, frozen=True):
     """A query for a charger; attributes as in :class:`IncomingCommand`."""
 
     charger_id: str
@@ -32,8 +31,7 @@ class IncomingQuery:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ReportAck:
+class ReportAck(msgspec.Struct, frozen=True):
     """A consumer has a report.
 
     Attributes:
@@ -45,8 +43,7 @@ class ReportAck:
     revision: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayRequest:
+class ReplayRequest(msgspec.Struct, frozen=True):
     """A consumer requests stored reports again.
 
     Attributes:

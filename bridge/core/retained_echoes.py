@@ -12,7 +12,8 @@ Rules:
 
 import math
 from collections.abc import Callable, Collection, Container, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from bridge.core.alerts import Alerts
 from bridge.core.changes import AlertCleared, BridgeOnline
@@ -54,8 +55,7 @@ def always() -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Others:
+class Others(msgspec.Struct, frozen=True):
     """Questions about other bridges; each returns None where that is not known.
 
     Attributes:

@@ -12,9 +12,10 @@ Rules:
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
+
+import msgspec
 
 from bridge.core.alerts import Alerts
 from bridge.core.changes import (
@@ -35,8 +36,7 @@ from bridge.core.value_format import iso_utc
 HEALTH_EVERY_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True):
     """What a state of the REST side means for the operator.
 
     Attributes:
@@ -81,8 +81,7 @@ TROUBLES: Final[Mapping[str, Trouble]] = {
 }
 
 
-@dataclass(slots=True)
-class CloudStatus:
+class CloudStatus(msgspec.Struct):
     """What is known of the vendor's cloud.
 
     Attributes:
@@ -95,7 +94,7 @@ class CloudStatus:
     rest: str = "ok"
     stream_up: bool = False
     polling: bool = False
-    refused: set[str] = field(default_factory=set)
+    refused: set[str] = msgspec.field(default_factory=set)
 
     @property
     def delivering(self) -> bool:
@@ -124,8 +123,7 @@ class CloudStatus:
             yield f"the hub refuses the subscription of {named}"
 
 
-@dataclass(slots=True)
-class Status:
+class Status(msgspec.Struct):
     """The status of the bridge as published.
 
     Attributes:
@@ -149,8 +147,8 @@ class Status:
     capabilities: dict[str, object]
     client_id: str = ""
     instance: str = ""
-    cloud: CloudStatus = field(default_factory=CloudStatus)
-    counters: Counter[str] = field(default_factory=Counter)
+    cloud: CloudStatus = msgspec.field(default_factory=CloudStatus)
+    counters: Counter[str] = msgspec.field(default_factory=Counter)
     started_at: str = ""
     mqtt_protocol: str | None = None
     has_value_connection: bool = False

@@ -1,6 +1,6 @@
 """The state of the store as reported by it."""
 
-from dataclasses import dataclass
+import msgspec
 
 from bridge.core.events import StoreOpened
 from bridge.core.records.command_row import CommandRow
@@ -9,8 +9,7 @@ from bridge.core.records.stored_report import StoredReport
 from bridge.core.records.unread_text import UnreadText
 
 
-@dataclass(frozen=True, slots=True)
-class StoreContents:
+class StoreContents(msgspec.Struct, frozen=True):
     """What a store held when it was opened.
 
     Attributes:
@@ -30,8 +29,7 @@ class StoreContents:
     has_consumer: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class StoreUsage:
+class StoreUsage(msgspec.Struct, frozen=True):
     """How full the store is.
 
     Attributes:
@@ -47,8 +45,7 @@ class StoreUsage:
     kept: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StoreSpace:
+class StoreSpace(msgspec.Struct, frozen=True):
     """Size and free space of a store.
 
     Attributes:

@@ -1,12 +1,11 @@
 """What a question is about: a topic of the bridge, in parts."""
 
-from dataclasses import dataclass
+import msgspec
 
 BRIDGE = "bridge"
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """A topic below the base topic.
 
     Attributes:

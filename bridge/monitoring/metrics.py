@@ -9,8 +9,9 @@ labels are words of our own, never texts from outside, so their number is bounde
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from bridge.core.changes import (
     AlertCleared,
@@ -67,8 +68,7 @@ OF_A_LINK: Final = (
 VALUES_PUBLISHED: Final = ("mqtt_publications", ("true",))
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(msgspec.Struct, frozen=True):
     """One thing that is counted.
 
     Attributes:
@@ -125,8 +125,7 @@ class Histogram:
         return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterFacts:
+class ClusterFacts(msgspec.Struct, frozen=True):
     """What this worker knows of its cluster.
 
     Attributes:

@@ -1,6 +1,6 @@
 """Counters of a process that serves several partitions, as if it were one gateway."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from bridge.core.changes import (
     AlertCleared,

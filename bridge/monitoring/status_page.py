@@ -11,10 +11,12 @@ Rules:
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
+
+import msgspec
+from msgspec.structs import asdict
 
 from bridge.core.changes import (
     AlertCleared,
@@ -75,16 +77,17 @@ COMMAND_FIELDS: Final = ("command", "state", "reason", "final", "received_at", "
 Document = Mapping[str, object]
 
 
-@dataclass(slots=True)
-class _ChargerCard:
+class _ChargerCard(msgspec.Struct):
     """One charger or Equalizer as far as it is known."""
 
     revision: int = 0
     availability: str = "unknown"
-    values: dict[str, str] = field(default_factory=dict)
-    sessions: dict[str, Document | None] = field(default_factory=dict)
+    values: dict[str, str] = msgspec.field(default_factory=dict)
+    sessions: dict[str, Document | None] = msgspec.field(default_factory=dict)
     schedule: Document | None = None
-    commands: deque[dict[str, object]] = field(default_factory=lambda: deque(maxlen=MAX_COMMANDS))
+    commands: deque[dict[str, object]] = msgspec.field(
+        default_factory=lambda: deque(maxlen=MAX_COMMANDS)
+    )
     measured_at: datetime | None = None
 
     def document(self, charger_id: str, name: str) -> Document:

@@ -11,8 +11,10 @@ What such a convention says depends on what happened on its connection. Rules:
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from bridge.conventions.convention import ConnectionNeed, Convention, EndConnection, Session
 from bridge.core.changes import Change, ValuesChanged
@@ -26,8 +28,7 @@ from bridge.recorder.values import class_name, classes
 from bridge.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class LinkCall:
+class LinkCall(msgspec.Struct, frozen=True):
     """A call of a convention by its connection.
 
     Attributes:

@@ -19,9 +19,11 @@ Rules:
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
+
+import msgspec
 
 from bridge.conventions.convention import Convention
 from bridge.core.composition import Assembly
@@ -241,7 +243,11 @@ class Recorder:
             before, at, count = last
             # The connection takes one message after the other with the same reading of the clock.
             if at is now and isinstance(before, LinkCall) and _is_same(before, call):
-                tail[-1] = (replace(call, times=before.times + 1), now, count + results)
+                tail[-1] = (
+                    msgspec.structs.replace(call, times=before.times + 1),
+                    now,
+                    count + results,
+                )
                 return
         self._note_asked()
         tail.append((call, now, results))

@@ -31,6 +31,7 @@ from hashlib import sha256
 from itertools import chain
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from bridge.conventions.sparkplug.payload import Payload, decode, encode, encode_metric
@@ -117,9 +118,14 @@ def _texts(value: object, seen: set[int]) -> Iterator[str]:  # noqa: C901, PLR09
     elif isinstance(value, tuple | list | frozenset | set):
         for held in value:
             yield from _texts(held, seen)
-    elif is_dataclass(value) and type(value).__module__.startswith("bridge."):
+    elif _is_ours(value):
         for name in field_names(type(value)) or ():
             yield from _texts(getattr(value, name, None), seen)
+
+
+def _is_ours(value: object) -> bool:
+    is_row = is_dataclass(value) or isinstance(value, msgspec.Struct)
+    return is_row and type(value).__module__.startswith("bridge.")
 
 
 def _code(code: types.CodeType, doc: str | None) -> Iterator[str]:

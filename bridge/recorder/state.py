@@ -19,7 +19,6 @@ import itertools
 import types
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import msgspec
@@ -244,8 +243,7 @@ def copied(root: object) -> list[Plain]:
 # -- restoring -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """An object that is to be filled.
 
     Attributes:

@@ -1,7 +1,9 @@
 """A table of leases in memory, and what a member sees of it: ``bridge.ports.Leases``."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from bridge.core.records.lease import ClusterView, HeldLease, Lease, Member, MemberStatus
 from bridge.errors import StoreError

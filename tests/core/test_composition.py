@@ -3,12 +3,13 @@
 import json
 import re
 from collections import deque
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from msgspec import structs
 
 from bridge.adapters.store.sqlite.damage import Damage
 from bridge.conventions.homeassistant.publisher import DiscoveryPublisher
@@ -729,9 +730,9 @@ def test_a_command_loses_the_time_that_we_stood_still(
     monkeypatch.setattr(CommandService, "receive", receive)
     world.take(ProcessSuspended(20.4))
     world.seconds += later_s
-    message = replace(_asked(ONE), expiry_s=expiry_s)
+    message = structs.replace(_asked(ONE), expiry_s=expiry_s)
     world.take(message)
-    assert received == [replace(message, expiry_s=left_s)]
+    assert received == [structs.replace(message, expiry_s=left_s)]
 
 
 def test_a_command_outlives_a_short_stop_that_leaves_it_time(world):
@@ -858,11 +859,11 @@ def test_a_retained_command_that_ran_as_a_live_one_is_emptied_and_not_answered_a
     world.take(command)
     assert world.calls()
     assert ReadRetained("charger/+/set/+") in world.out
-    world.take(replace(command, retained=True))
+    world.take(structs.replace(command, retained=True))
     assert world.published()[command.topic] == b""
     assert command.topic.encode() in world.published()["charger/bridge/alert/retained_command"]
     assert f"charger/{ONE}/result/stop" not in world.published()
-    world.take(replace(command, payload=b""))
+    world.take(structs.replace(command, payload=b""))
     assert world.out == [Acknowledge(command.ack_token)]
 
 
@@ -901,7 +902,7 @@ def test_another_bridge_keeps_its_chargers_and_its_alerts(world):
     """Nothing of it is taken offline, emptied, or answered as unknown."""
     world.take(keeps("bridge/state", b"online"))
     info = _neighbour("info", ["EH999999"])
-    world.take(replace(info, retained=True), keeps("EH999999/availability", b"online"))
+    world.take(structs.replace(info, retained=True), keeps("EH999999/availability", b"online"))
     assert set(world.published()) <= {"charger/bridge/alert/second_bridge"}
     world.take(keeps("bridge/alert/undecodable", b"{}"))
     assert world.published() == {}
@@ -955,7 +956,8 @@ def test_what_a_session_kept_waits_for_what_tells_of_another_bridge(world):
     """Another bridge is heard out first; then what is its own is left to it, the rest answered."""
     world.take(MqttDisconnected("gone"), MqttConnected(True, "5", 20, loopback=True))
     kept = [
-        replace(_asked(c), ack_token=AckToken(1, n, 1)) for n, c in enumerate((ONE, TWO, "EH9"), 1)
+        structs.replace(_asked(c), ack_token=AckToken(1, n, 1))
+        for n, c in enumerate((ONE, TWO, "EH9"), 1)
     ]
     assert not [e for event in kept for e in world.take(event) if isinstance(e, Acknowledge)]
     world.take(_neighbour("info", [ONE, TWO]), keeps(f"{TWO}/availability", b"online"))
@@ -971,7 +973,7 @@ def test_what_a_session_kept_waits_for_what_tells_of_another_bridge(world):
 def test_a_command_that_was_held_back_lives_no_longer_for_it(world):
     """Its time counts from its arrival; what comes behind it does not overtake it."""
     world.take(MqttDisconnected("gone"), MqttConnected(True, "5", 20, loopback=True))
-    world.take(replace(_asked(ONE), payload=b'{"ttl_s": 0.4}'))
+    world.take(structs.replace(_asked(ONE), payload=b'{"ttl_s": 0.4}'))
     world.seconds += HEARD_OUT_S
     world.take(_asked(ONE, "set/pause"))
     answered = [e.topic for e in world.out if isinstance(e, Publish) and "/result/" in e.topic]
@@ -1352,8 +1354,8 @@ def test_on_demand_a_charger_that_left_is_forgotten_at_once(payload):
     assert account.remains(TWO)
     account.listed = (ONE,)
     account.pass_(900.0)
-    account.settle(replace(wish, retained=True))
-    account.settle(replace(wish, payload=b"+"), replace(wish, payload=b"EH999999"))
+    account.settle(structs.replace(wish, retained=True))
+    account.settle(structs.replace(wish, payload=b"+"), structs.replace(wish, payload=b"EH999999"))
     account.pass_(1.0)
     assert account.remains(TWO)
     account.settle(wish)
@@ -1695,7 +1697,7 @@ def spelled(output):
     """Spell what a component yields: bytes and plain facts as they are, of the rest the type."""
     names = getattr(output, "__struct_fields__", None)
     if names is None:
-        names = [one.name for one in fields(output)]
+        names = [one.name for one in structs.fields(output)]
     if isinstance(output, Publish):
         names = names[: names.index("qos")]
     facts = ", ".join(shown(getattr(output, name)) for name in names)

@@ -1,6 +1,6 @@
 """A process that serves several partitions is counted as one gateway."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from bridge.core.changes import (
     AlertCleared,

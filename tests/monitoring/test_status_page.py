@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from bridge.core.changes import (
     AlertCleared,
@@ -120,7 +121,7 @@ def test_nothing_personal_is_shown(page):
 
 def test_only_what_changed_is_told(page):
     """After a revision comes what moved since, and a repeated value moves nothing."""
-    page.change(replace(INFO, chargers=(ONE, TWO)))
+    page.change(structs.replace(INFO, chargers=(ONE, TWO)))
     page.change(DerivedChanged(ONE, "op_mode", "charging"))
     page.change(AvailabilityChanged(ONE, is_online=False))
     before = page.revision
@@ -136,7 +137,7 @@ def test_only_what_changed_is_told(page):
 
 def test_a_charger_that_left_is_not_shown(page):
     """It goes with the list, and what empties its topics does not bring it back."""
-    page.change(replace(INFO, chargers=(TWO,)))
+    page.change(structs.replace(INFO, chargers=(TWO,)))
     before = page.revision
     page.change(CurrentSessionChanged(ONE, None))
     page.change(answer())
@@ -230,7 +231,7 @@ def test_the_age_is_that_of_the_newest_value(page):
 
 def test_an_equalizer_is_shown_beside_the_chargers(page):
     """With what the house draws and feeds in, as long as it is served."""
-    page.change(replace(INFO, equalizers=("QP1",)))
+    page.change(structs.replace(INFO, equalizers=("QP1",)))
     spec = EQUALIZER[40]
     page.change(ValuesChanged((ValueChanged("QP1", spec, 1.5, NOON, NOON, "stream"),)))
     page.change(AvailabilityChanged("QP1", is_online=True))
@@ -251,7 +252,7 @@ def test_an_equalizer_is_shown_beside_the_chargers(page):
 def test_a_new_name_is_shown_at_once():
     """Only what is called otherwise changes."""
     page = StatusModel(lambda: NOON, {ONE: "Garage", TWO: "Yard"})
-    page.change(replace(INFO, chargers=(ONE, TWO)))
+    page.change(structs.replace(INFO, chargers=(ONE, TWO)))
     before = page.revision
     page.rename({ONE: "Carport", TWO: "Yard"})
     assert [(one["id"], one["name"]) for one in page.since(before)["chargers"]] == [

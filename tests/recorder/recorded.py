@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from msgspec import structs
+
 from bridge.conventions.convention import Convention
 from bridge.core.effects import Effect, SendRequest
 from bridge.core.events import (
@@ -99,7 +101,7 @@ class Recorded:
     def handle(self, *events, after_s: float = 1.0) -> None:
         """Handle events, some time apart, as the loop does."""
         for event in events:
-            self.now = replace(
+            self.now = structs.replace(
                 self.now,
                 wall=self.now.wall + timedelta(seconds=after_s),
                 mono_s=self.now.mono_s + after_s,

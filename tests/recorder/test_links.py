@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec import structs
 
 from bridge.convention_connection import connection_of
 from bridge.conventions.convention import ConnectionNeed, EndConnection
@@ -238,8 +239,8 @@ def test_a_convention_without_a_session_is_replayed_too():
     go = MqttMessage("simple/do", b"go", AckToken(1, 0, 0))
     request = watched.parse(go)
     with pytest.raises(ValueError, match="rubbish"):
-        watched.parse(replace(go, payload=b"rubbish"))
-    assert watched.parse(replace(go, payload=b"what")) is None
+        watched.parse(structs.replace(go, payload=b"rubbish"))
+    assert watched.parse(structs.replace(go, payload=b"what")) is None
 
     assert links.publish([there], now) == first
     found = [links.call(call, at) for call, at, _ in calls]

@@ -1,11 +1,11 @@
 """The packed form: what is unpacked has the plain form of what was packed."""
 
-from dataclasses import replace
 from datetime import timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bridge.core.events import (
     CloudResponse,

@@ -16,7 +16,9 @@ import random
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from bridge.core.partitions import (
     MAX_DRIFT,

@@ -10,6 +10,8 @@ from collections import deque
 from dataclasses import replace
 from datetime import timedelta
 
+from msgspec import structs
+
 from bridge.convention_connection import connection_of
 from bridge.conventions.convention import EndConnection
 from bridge.conventions.sparkplug.convention import Sparkplug
@@ -109,7 +111,7 @@ class Replay:
         (self.watched,) = recorded((convention,), self.note)
         self.results = []
         need = self.watched.connection
-        self.watched.connection = replace(need, session=Spy(need.session, self.results))
+        self.watched.connection = structs.replace(need, session=Spy(need.session, self.results))
         self.calls, self.began = [], copied((convention,))
 
     def note(self, call, now, results):
@@ -356,7 +358,7 @@ class World:
         if self.rows and self.gateway is not None:
             key = self.random.choice(list(self.rows))
             old = self.rows[key]
-            row = self.rows[key] = replace(
+            row = self.rows[key] = structs.replace(
                 old, revision=old.revision + 1, settled=False, published=False
             )
             self.gateway.do(self.gateway.service.saved(ReportSaved(row, True), self.now()))
@@ -366,7 +368,7 @@ class World:
         for key, revision in reports:
             row = self.rows[key]
             if row.revision == revision:
-                self.rows[key] = replace(row, settled=True)
+                self.rows[key] = structs.replace(row, settled=True)
                 if not any(one[:2] == (key, revision) for one in self.archive):
                     self.early.append(key)
 

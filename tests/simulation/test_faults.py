@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from bridge.core.addressees import kind_of
 from bridge.core.alerts import Alerts
@@ -226,7 +227,7 @@ def _knows_a_command_by_its_words(patch):
     digest_of = validation.message_digest
 
     def wordy(message):
-        return digest_of(replace(message, response_topic=None, correlation=None))
+        return digest_of(structs.replace(message, response_topic=None, correlation=None))
 
     for module in (validation, active_commands, service):
         patch.setattr(module, "message_digest", wordy)

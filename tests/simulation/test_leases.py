@@ -3,9 +3,8 @@
 ``make simulate-leases SEEDS=10000`` plays more.
 """
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from bridge.core import partitions
 from bridge.core.partitions import Holdings

@@ -12,8 +12,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from bridge.adapters.store.sqlite.reader import SqliteReader
 from bridge.adapters.store.sqlite.salt_file import salt_file

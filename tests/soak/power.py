@@ -13,9 +13,11 @@ import shutil
 import sqlite3
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from bridge.adapters.store.row_format.digest import digest_of
 from bridge.adapters.store.row_format.report_columns import DIGEST_PLACE, REPORT_WIDTH_1, to_row

@@ -20,11 +20,11 @@ import math
 import select
 import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Final
 
 import h11
 import httpx
+import msgspec
 
 from bridge.adapters import in_flight
 
@@ -56,8 +56,7 @@ def for_ever() -> float:
     return math.inf
 
 
-@dataclass(slots=True, eq=False)
-class _Connection:
+class _Connection(msgspec.Struct, eq=False):
     """One connection, in use or idle.
 
     Attributes:

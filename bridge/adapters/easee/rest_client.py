@@ -19,13 +19,13 @@ Rules:
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 import structlog
 
 from bridge.adapters.easee.http_client import NO_TIME_LEFT, HttpClient, HttpResponse
@@ -90,8 +90,7 @@ MOVED_TO_OTHER_PATH = (
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class CloudResponseBody:
+class CloudResponseBody(msgspec.Struct, frozen=True):
     """An answer with a 2xx status.
 
     Attributes:

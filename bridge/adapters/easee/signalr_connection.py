@@ -8,7 +8,8 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+import msgspec
 
 from bridge.adapters.easee.websocket import HubSocket
 from bridge.core.easee.hub_session import KEEPALIVE_TIMEOUT_S, PING_EVERY_S, Keepalive
@@ -33,8 +34,7 @@ from bridge.ports import Clock
 SLICE_BYTES = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How long things on the hub may take.
 
     Attributes:
@@ -61,16 +61,14 @@ class Limits:
     refused_again_s: float = 300.0
 
 
-@dataclass(slots=True)
-class Subscriptions:
+class Subscriptions(msgspec.Struct):
     """What is to be subscribed, shared with the connection of the day."""
 
     charger_ids: tuple[str, ...] = ()
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribed:
+class Subscribed(msgspec.Struct, frozen=True):
     """The hub answered a subscription.
 
     Attributes:
@@ -82,8 +80,7 @@ class Subscribed:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivering:
+class Delivering(msgspec.Struct, frozen=True):
     """The hub delivers: it sent a value, or accepted a subscription.
 
     Without a charger to subscribe there is nothing to wait for behind the handshake.

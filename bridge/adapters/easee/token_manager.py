@@ -34,11 +34,12 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
+import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.adapters.easee.http_client import HttpResponse
 from bridge.core.backoff import reconnect_delay_s
@@ -88,8 +89,7 @@ Post = Callable[[str, bytes], Awaitable[HttpResponse]]
 Origin = Literal["file", "refresh", "login"]
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(msgspec.Struct):
     """One access token and what is known of it.
 
     Attributes:
@@ -109,8 +109,7 @@ class _Session:
     waited: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Backoff:
+class _Backoff(msgspec.Struct, frozen=True):
     """Nothing is tried until then; this is why."""
 
     until_s: float

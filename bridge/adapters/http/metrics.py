@@ -4,8 +4,8 @@ The library that spells the format is imported when the server is switched on, a
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
 
+from msgspec.structs import asdict
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,

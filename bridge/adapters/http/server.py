@@ -20,10 +20,10 @@ import contextlib
 import functools
 import ipaddress
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import h11
+import msgspec
 import structlog
 
 from bridge.ports import Clock
@@ -68,8 +68,7 @@ _REASONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """An answer that is known at once.
 
     Attributes:
@@ -83,8 +82,7 @@ class Reply:
     status: int = 200
 
 
-@dataclass(frozen=True, slots=True)
-class EventStream:
+class EventStream(msgspec.Struct, frozen=True):
     """An answer that goes on until the client leaves.
 
     Attributes:

@@ -10,9 +10,10 @@ Rules:
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from bridge.core.delivery.outbox import REFUSED
 from bridge.core.messages import Publish
@@ -54,8 +55,7 @@ class Malformed(ValueError):
     """These bytes are not the packet they claim to be."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnAck:
+class ConnAck(msgspec.Struct, frozen=True):
     """The fields of a CONNACK that concern a publisher.
 
     Attributes:

@@ -2,9 +2,9 @@
 
 import ssl
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -31,8 +31,7 @@ NO_RECEIVE_MAXIMUM = 65_535
 VERSIONS: Final = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectOptions:
+class ConnectOptions(msgspec.Struct, frozen=True):
     """What a connection asks of the broker.
 
     Attributes:
@@ -62,8 +61,7 @@ class ConnectOptions:
     connack_within_s: float = ANSWER_DEADLINE_S
 
 
-@dataclass(frozen=True, slots=True)
-class ConnackLimits:
+class ConnackLimits(msgspec.Struct, frozen=True):
     """What the broker granted in CONNACK.
 
     Attributes:
@@ -81,8 +79,7 @@ class ConnackLimits:
     keeps_s: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Subscriptions:
+class Subscriptions(msgspec.Struct, frozen=True):
     """Topic filters by what they are for.
 
     Attributes:
@@ -118,8 +115,7 @@ class Subscriptions:
             yield self
 
 
-@dataclass(frozen=True, slots=True)
-class PeerAddress:
+class PeerAddress(msgspec.Struct, frozen=True):
     """Where the main connection went.
 
     Attributes:

@@ -16,10 +16,10 @@ import asyncio
 import functools
 import socket
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import structlog
+from msgspec.structs import replace
 
 from bridge.adapters.mqtt import connect_errors, mqtt5_codec
 from bridge.adapters.mqtt.mqtt5_codec import ConnAck

@@ -6,9 +6,9 @@ It is a hint. When it is lost, the account's list brings everything back.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
 import structlog
 
 from bridge.adapters.state_files.private_file import CHARGER_LIST_FILE, why
@@ -24,8 +24,7 @@ log = structlog.get_logger()
 MAX_FILE_BYTES = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class StoredChargerList:
+class StoredChargerList(msgspec.Struct, frozen=True):
     """What is kept.
 
     Attributes:
@@ -36,7 +35,7 @@ class StoredChargerList:
     """
 
     charger_ids: tuple[str, ...] = ()
-    left: Mapping[str, datetime] = field(default_factory=dict)
+    left: Mapping[str, datetime] = msgspec.field(default_factory=dict)
     former: tuple[str, ...] = ()
     equalizers: tuple[str, ...] = ()
 

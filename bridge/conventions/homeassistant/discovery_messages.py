@@ -11,7 +11,6 @@ Rules:
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -31,8 +30,7 @@ _NOT_IN_AN_ID: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceInfo:
+class DeviceInfo(msgspec.Struct, frozen=True):
     """What is known of a charger or Equalizer besides its values.
 
     Attributes:
@@ -52,8 +50,7 @@ class DeviceInfo:
     page: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(msgspec.Struct, frozen=True):
     """Everything that is to be said of one charger: topic to document, and what it stands for."""
 
     documents: Mapping[str, Mapping[str, object]]

@@ -12,7 +12,8 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from bridge.conventions.homeassistant.entity_table import (
     DERIVED_QUANTITIES,
@@ -46,8 +47,7 @@ _SHOUTED = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Entity:
+class Entity(msgspec.Struct, frozen=True):
     """One entity of one charger.
 
     Attributes:
@@ -122,8 +122,7 @@ def _covered(may: Mapping[str, Control]) -> set[str]:
     return {control.shows for control in may.values() if control.replaces}
 
 
-@dataclass(frozen=True, slots=True)
-class _Charger:
+class _Charger(msgspec.Struct, frozen=True):
     """Makes the entities of one charger, or of another device with observations."""
 
     charger_id: str

@@ -20,8 +20,9 @@ import hashlib
 import hmac
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from bridge.conventions.homeassistant.discovery_messages import (
     GATEWAY,

@@ -1,8 +1,7 @@
 """Status of the gateway and its alerts, as retained messages."""
 
-from dataclasses import asdict
-
 import msgspec
+from msgspec.structs import asdict
 
 from bridge.core.changes import (
     AlertCleared,

@@ -1,8 +1,7 @@
 """Converts requests of other conventions into native messages."""
 
-from dataclasses import replace
-
 import msgspec
+from msgspec.structs import replace
 
 from bridge.core.events import MqttMessage
 from bridge.core.requests import (

@@ -4,8 +4,9 @@ All of these are values among many: they may go over the connection for values, 
 ``online`` finds what was published before it.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from bridge.core.changes import (
     AvailabilityChanged,
@@ -22,8 +23,7 @@ from bridge.core.value_format import format_json, format_scalar, iso_utc, json_d
 from bridge.settings import PublishSettings
 
 
-@dataclass(frozen=True, slots=True)
-class _DocumentTemplate:
+class _DocumentTemplate(msgspec.Struct, frozen=True):
     """What is the same in every message of an observation.
 
     Attributes:

@@ -11,10 +11,11 @@ Rules:
 import heapq
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import cast
+
+import msgspec
 
 from bridge.core.changes import ValueChanged, ValuesChanged
 from bridge.core.chargers.charger_events import ChargerEvents
@@ -47,8 +48,7 @@ SESSION_IDS = frozenset({roles.SESSION_START, roles.SESSION_REPORT})
 MORE_THAN_VALUES = AVAILABILITY_IDS | EVENT_SOURCE_IDS | SESSION_IDS | METERED_IDS
 
 
-@dataclass(frozen=True, slots=True)
-class Charger:
+class Charger(msgspec.Struct, frozen=True):
     """Everything held for one charger."""
 
     state: ChargerState

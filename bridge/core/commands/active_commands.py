@@ -41,6 +41,8 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, Final
 
+import msgspec
+
 from bridge.core.changes import CommandAnswered
 from bridge.core.commands.results import read_result, result_document, sentence_of
 from bridge.core.commands.shown_state import ShownState
@@ -244,8 +246,7 @@ class Command:
         )
 
 
-@dataclass(slots=True)
-class KnownCommand:
+class KnownCommand(msgspec.Struct):
     """What became of a named command.
 
     Attributes:
@@ -301,8 +302,7 @@ class IdempotencyCache:
             self._known.popitem(last=False)
 
 
-@dataclass(frozen=True, slots=True)
-class SeenMessage:
+class SeenMessage(msgspec.Struct, frozen=True):
     """A message that was taken.
 
     Attributes:

@@ -14,7 +14,9 @@ Rules:
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from bridge.core.domain_events import (
     NOTHING,
@@ -40,8 +42,7 @@ LATE_MESSAGES_S = 5.0
 NEVER_S = -math.inf
 
 
-@dataclass(frozen=True, slots=True)
-class Questions:
+class Questions(msgspec.Struct, frozen=True):
     """Questions to other components; each returns None where that component fails.
 
     Attributes:

@@ -19,10 +19,11 @@ Rules:
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from typing import Any, Final
+
+import msgspec
 
 from bridge.core.commands.active_commands import (
     CONFIRM_TIMEOUT_S,
@@ -60,8 +61,7 @@ SLACK = timedelta(seconds=2)
 ANSWERABLE = frozenset({State.CONFIRMED, State.REJECTED, State.UNCONFIRMED, State.UNKNOWN})
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(msgspec.Struct, frozen=True):
     """What the cloud is asked about a command.
 
     Attributes:

@@ -18,8 +18,10 @@ Rules:
 import enum
 import itertools
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from bridge.core.addressees import SITE, site_id_of
 from bridge.core.commands.active_commands import ActiveCommands, Command
@@ -71,8 +73,7 @@ class Purpose(enum.Enum):
     VERIFY = "ask what became of it"
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRequest:
+class PendingRequest(msgspec.Struct, frozen=True):
     """A request without an answer; it may outlive its command.
 
     Attributes:

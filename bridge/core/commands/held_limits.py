@@ -19,11 +19,11 @@ Rules:
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.core.backoff import exponential_delay_s
 from bridge.core.commands.active_commands import ANY_CURRENT_A, ActiveCommands, Command
@@ -79,8 +79,7 @@ MAXIMA: Final[Mapping[int, int]] = {
 Key = tuple[str, str]
 
 
-@dataclass(slots=True)
-class HeldLimit:
+class HeldLimit(msgspec.Struct):
     """One limit that is held.
 
     Attributes:
@@ -117,8 +116,7 @@ class HeldLimit:
         self.due_s = now.mono_s + REVIEW_AFTER_S
 
 
-@dataclass(slots=True)
-class _Row:
+class _Row(msgspec.Struct):
     """A row and whether it is on disk."""
 
     row: CommandRow

@@ -19,7 +19,6 @@ Rules:
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -165,8 +164,7 @@ class CommandPersistence:
 # -- rows ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRecord:
+class CommandRecord(msgspec.Struct, frozen=True):
     """The body of a row.
 
     Attributes:

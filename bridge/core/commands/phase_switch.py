@@ -18,8 +18,9 @@ Rules:
 
 import enum
 import math
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from bridge.core.commands.active_commands import DETAILS, MAX_DETAIL_LENGTH, ActiveCommands, Command
 from bridge.core.commands.confirmation import SLACK
@@ -98,8 +99,7 @@ class Before(enum.Enum):
 _QUIET: Final = frozenset({Stage.MODE, Stage.READ_BACK, Stage.SETTLE})
 
 
-@dataclass(slots=True)
-class Switch:
+class Switch(msgspec.Struct):
     """Where a switch is.
 
     Attributes:

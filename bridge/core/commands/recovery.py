@@ -16,8 +16,9 @@ Rules:
    bring it back either.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import msgspec
 
 from bridge.core.commands.active_commands import (
     CACHE_TTL_S,
@@ -46,8 +47,7 @@ from bridge.errors import CommandRefused, DecodeError
 from bridge.settings import CommandSettings
 
 
-@dataclass(frozen=True, slots=True)
-class _ThisProcess:
+class _ThisProcess(msgspec.Struct, frozen=True):
     """What this process made of an order before it could read the store.
 
     Attributes:

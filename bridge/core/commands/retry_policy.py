@@ -12,7 +12,7 @@ Rules:
    body: one that was too large will be so again, one that was truncated is asked for again.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from bridge.core.backoff import exponential_delay_s
 from bridge.errors import (
@@ -32,15 +32,13 @@ FIRST_WAIT_S = 1.0
 MAX_WAIT_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class RetryIn:
+class RetryIn(msgspec.Struct, frozen=True):
     """Try again later."""
 
     wait_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(msgspec.Struct, frozen=True):
     """Answer ``failed``.
 
     Attributes:
@@ -50,18 +48,15 @@ class GiveUp:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Expire:
+class Expire(msgspec.Struct, frozen=True):
     """Answer ``expired``: it would have to wait beyond its time, and not because of the cloud."""
 
 
-@dataclass(frozen=True, slots=True)
-class InDoubt:
+class InDoubt(msgspec.Struct, frozen=True):
     """It may have been carried out: wait for the charger's response."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """The cloud accepted it and the body is lost: the charger's response decides the rest."""
 
 

@@ -17,8 +17,9 @@ Rules:
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from bridge.core.commands.active_commands import Command
 from bridge.core.commands.shown_state import ShownState, is_lower
@@ -42,20 +43,17 @@ SCHEDULED: Final = "a schedule holds the charge: send override_schedule, or disa
 PHASE_MODE_COMMAND: Final = "phase_mode"
 
 
-@dataclass(frozen=True, slots=True)
-class Defer:
+class Defer(msgspec.Struct, frozen=True):
     """Not yet."""
 
     until_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class NoChange:
+class NoChange(msgspec.Struct, frozen=True):
     """There is nothing to change."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True):
     """No.
 
     Attributes:

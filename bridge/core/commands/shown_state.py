@@ -10,9 +10,10 @@ A value may be reasoned from (to skip a command, to call it a raise) only while 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+
+import msgspec
 
 from bridge.core.commands.state_machine import State
 from bridge.core.commands.validation import CommandRequest
@@ -26,8 +27,7 @@ from bridge.core.records.moment import Timestamp
 FRESH_S: Final = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedValue:
+class WatchedValue(msgspec.Struct, frozen=True):
     """The newest value of an observation.
 
     Attributes:

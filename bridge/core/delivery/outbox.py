@@ -26,7 +26,8 @@ flight.
 import itertools
 import math
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+
+import msgspec
 
 from bridge.core.messages import Publish
 
@@ -66,8 +67,7 @@ MAX_WAITING = 5_000
 QUEUED_IN_A_ROW = 8
 
 
-@dataclass(slots=True)
-class _Doubt:
+class _Doubt(msgspec.Struct):
     """What is known against one message, by its topic or tag.
 
     Attributes:

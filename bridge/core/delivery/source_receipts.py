@@ -12,14 +12,14 @@ Memory is bounded by what the source delivers without acknowledgement (its prefe
 """
 
 from collections import deque
-from dataclasses import dataclass
+
+import msgspec
 
 from bridge.core.messages import Publish
 from bridge.core.records.source_receipt import SourceReceipt
 
 
-@dataclass(slots=True, eq=False)
-class Delivery:
+class Delivery(msgspec.Struct, eq=False):
     """One delivery of the source.
 
     Attributes:

@@ -106,8 +106,7 @@ Expected = Callable[[Value], bool]
 Evidence = Mapping[int, Expected]
 
 
-@dataclass(frozen=True, slots=True)
-class CommandTarget:
+class CommandTarget(msgspec.Struct, frozen=True):
     """Where a command goes.
 
     Attributes:
@@ -120,7 +119,7 @@ class CommandTarget:
     charger_id: str
     site_id: int | None = None
     circuit_id: int | None = None
-    documents: dict[str, bytes] = field(default_factory=dict)
+    documents: dict[str, bytes] = msgspec.field(default_factory=dict)
 
 
 def target_of(name: str) -> CommandTarget:
@@ -152,8 +151,7 @@ def _replaces_nothing(_argument: object, _name: str, _other: object) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class ReadBack(Generic[A]):
+class ReadBack(msgspec.Struct, Generic[A], frozen=True):
     """How the cloud is asked whether it holds what a command set.
 
     Attributes:
@@ -256,8 +254,7 @@ def halts(spec: CommandSpec[Any], argument: object) -> bool:
 # -- shapes that several rows share -------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Is:
+class Is(msgspec.Struct, frozen=True):
     """Expects one of some values. No function: what waits for it can be recorded."""
 
     values: tuple[Value, ...]

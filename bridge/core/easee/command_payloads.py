@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar, Final, NoReturn, TypeGuard
 
+import msgspec
+
 from bridge.errors import CommandRefused
 
 MAX_PAYLOAD_BYTES = 4096
@@ -43,8 +45,7 @@ _LIMIT_OPTIONS: Final = frozenset({"minutes", "hold"})
 PHASE_NUMBERS: Final = (1, 3)
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(msgspec.Struct, frozen=True):
     """A payload, read as far as it can be without knowing the command.
 
     Attributes:
@@ -85,8 +86,7 @@ class HeldCurrent(Current):
     is_held: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, slots=True)
-class Surplus:
+class Surplus(msgspec.Struct, frozen=True):
     """Charging on surplus energy.
 
     Attributes:
@@ -116,15 +116,13 @@ class HeldPhases(Phases):
     is_held: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """The end of a held limit; the limit itself stays until it is forgotten or changed."""
 
     is_held: ClassVar[bool] = False
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseSwitch:
+class PhaseSwitch(msgspec.Struct, frozen=True):
     """A switch to one or three phases.
 
     Attributes:

@@ -11,9 +11,10 @@ Rules:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
+
+import msgspec
 
 from bridge.core.easee.enumerations import Labels
 from bridge.core.easee.observation_registry import spec_of
@@ -29,8 +30,7 @@ def _no_bounds(_max_current_a: int) -> tuple[int, int]:
     return (0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(msgspec.Struct, frozen=True):
     """The control of one command.
 
     Attributes:
@@ -51,7 +51,7 @@ class Control:
     title: str
     shows: str = ""
     replaces: bool = False
-    labels: Labels = field(default_factory=lambda: _NO_LABELS)
+    labels: Labels = msgspec.field(default_factory=lambda: _NO_LABELS)
     bounds: Bounds = _no_bounds
     unit: str | None = None
     is_typed: bool = False

@@ -11,10 +11,11 @@ Rules:
 import enum
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import Final, Protocol
+
+import msgspec
 
 from bridge.core.easee import phases, roles
 from bridge.core.easee.enumerations import (
@@ -283,8 +284,7 @@ def _of_phase(quantity: str, phase: int) -> Callable[[LatestValues], DerivedValu
     return derive
 
 
-@dataclass(frozen=True, slots=True)
-class DerivedTopic:
+class DerivedTopic(msgspec.Struct, frozen=True):
     """One derived topic.
 
     Attributes:

@@ -8,8 +8,9 @@ Rules:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 Labels = Mapping[int | str, str]
 
@@ -66,8 +67,7 @@ NO_CURRENT_REASON: Final[Labels] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class LedMode:
+class LedMode(msgspec.Struct, frozen=True):
     """What the light strip shows.
 
     Attributes:

@@ -5,9 +5,10 @@ body and any header. Text of the other side is one capped line before it is kept
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+
+import msgspec
 
 from bridge.core.easee.json_fields import MAX_TEXT_BYTES, body_text, integer, one_line, parse_json
 from bridge.core.easee.observation_json import lowered
@@ -41,8 +42,7 @@ REASONS: dict[int, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorResponse:
+class ErrorResponse(msgspec.Struct, frozen=True):
     """Why the cloud said no.
 
     Attributes:

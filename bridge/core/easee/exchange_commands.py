@@ -9,16 +9,17 @@ Everything else goes over REST. Rules:
    recognized after a restart too.
 """
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 YEAR_ONE: Final = datetime(1, 1, 1, tzinfo=UTC)
 TICKS_PER_MICROSECOND: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class ExchangeCommand:
+class ExchangeCommand(msgspec.Struct, frozen=True):
     """A command as the exchange carries it.
 
     Attributes:

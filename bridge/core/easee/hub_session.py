@@ -11,7 +11,6 @@ Rules:
    live with.
 """
 
-from dataclasses import dataclass
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
@@ -41,8 +40,7 @@ GOOD_CONNECTION_S = 60.0
 # -- negotiation -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Negotiation:
+class Negotiation(msgspec.Struct, frozen=True):
     """The hub's answer to ``POST …/negotiate``.
 
     Attributes:

@@ -17,7 +17,6 @@ Charger and id are taken from the body, and from the key where the body has none
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -51,8 +50,7 @@ _ANY = msgspec.json.Decoder()
 FeedItem = RawObservation | ChargerResponse | StreamAnomaly
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingKey:
+class RoutingKey(msgspec.Struct, frozen=True):
     """What a routing key says.
 
     Attributes:
@@ -68,8 +66,7 @@ class RoutingKey:
     ticks: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FeedLogin:
+class FeedLogin(msgspec.Struct, frozen=True):
     """Where the feed is, as ``GET /api/streams/amqp/v2`` tells.
 
     Attributes:

@@ -9,9 +9,10 @@ Rules:
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, TypeVar
+
+import msgspec
 
 from bridge.core.easee.charge_plans import LIMIT, RANGES_A_DAY, basic_plan, weekly_plan
 from bridge.core.easee.command_payloads import (
@@ -44,8 +45,7 @@ from bridge.core.easee.schedules import WEEKDAYS, Kind
 A_co = TypeVar("A_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadKind(Generic[A_co]):
+class PayloadKind(msgspec.Struct, Generic[A_co], frozen=True):
     """One kind of payload.
 
     Attributes:

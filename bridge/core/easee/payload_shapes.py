@@ -7,8 +7,9 @@ Rules:
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 Schema = Mapping[str, object]
 
@@ -22,8 +23,7 @@ FLAG: Final = {"type": "boolean"}
 NULL: Final = {"type": "null"}
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(msgspec.Struct, frozen=True):
     """What an argument may be.
 
     Attributes:
@@ -35,8 +35,7 @@ class Shape:
     objects: tuple["Keys", ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(msgspec.Struct, frozen=True):
     """The keys of an object.
 
     Attributes:

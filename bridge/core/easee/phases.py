@@ -13,9 +13,10 @@ Rules:
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from bridge.core.easee import roles
 from bridge.core.value_format import Value
@@ -29,8 +30,7 @@ UNASSIGNED: Final = 0
 ValueOf = Callable[[int], Value | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Conductor:
+class Conductor(msgspec.Struct, frozen=True):
     """Observations that measure one conductor.
 
     Attributes:
@@ -42,8 +42,7 @@ class Conductor:
     voltage: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wiring:
+class Wiring(msgspec.Struct, frozen=True):
     """How a kind of grid is connected to the terminals.
 
     Attributes:

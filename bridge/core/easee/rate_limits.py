@@ -16,8 +16,10 @@ those that begin at a full minute. Time comes in as monotonic seconds.
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from types import MappingProxyType
+
+import msgspec
+from msgspec.structs import replace
 
 from bridge.core.backoff import exponential_delay_s
 from bridge.core.easee.rest_requests import CloudRequest, Endpoint
@@ -27,8 +29,7 @@ MINUTE_S = 60.0
 HOUR_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """So many requests in any window of this length.
 
     Attributes:
@@ -84,8 +85,7 @@ MIN_SWEEP_SIZE = 64
 _Group = tuple[Endpoint, str]
 
 
-@dataclass(slots=True)
-class _Cooldown:
+class _Cooldown(msgspec.Struct):
     """A group that answered 429, until it answers something else."""
 
     until_s: float

@@ -11,8 +11,9 @@ Rules:
 
 import enum
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from bridge.core.easee.exchange_commands import ExchangeCommand
 from bridge.errors import CommandRefused
@@ -45,8 +46,7 @@ class Endpoint(enum.Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class CloudRequest:
+class CloudRequest(msgspec.Struct, frozen=True):
     """One REST call, ready to be sent.
 
     Attributes:

@@ -15,7 +15,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+import msgspec
 
 from bridge.core.easee.json_fields import (
     EXCERPT_BYTES,
@@ -49,8 +50,7 @@ OK = 200
 _SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenPair:
+class TokenPair(msgspec.Struct, frozen=True):
     """What a login or a refresh brings.
 
     Attributes:
@@ -64,8 +64,7 @@ class TokenPair:
     lifetime_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ChargerList:
+class ChargerList(msgspec.Struct, frozen=True):
     """The chargers an account lists.
 
     Attributes:
@@ -78,11 +77,10 @@ class ChargerList:
     charger_ids: tuple[str, ...]
     dropped: int
     shapes: str = ""
-    products: Mapping[str, int] = field(default_factory=dict)
+    products: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ObservationList:
+class ObservationList(msgspec.Struct, frozen=True):
     """What the cloud remembers of a charger.
 
     Attributes:
@@ -94,8 +92,7 @@ class ObservationList:
     dropped: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CommandReference:
+class CommandReference(msgspec.Struct, frozen=True):
     """What the cloud gave for a command it took; the charger's answer carries the same numbers.
 
     Attributes:
@@ -112,8 +109,7 @@ class CommandReference:
     accepted: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CommandState:
+class CommandState(msgspec.Struct, frozen=True):
     """What became of a command, as the cloud remembers it.
 
     Attributes:
@@ -128,8 +124,7 @@ class CommandState:
     ticks: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Circuit:
+class Circuit(msgspec.Struct, frozen=True):
     """Where a charger hangs.
 
     Attributes:

@@ -10,9 +10,11 @@ Rules:
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, NoReturn
+
+from msgspec.structs import replace
 
 from bridge.core.easee.command_payloads import (
     MIN_CURRENT_A,

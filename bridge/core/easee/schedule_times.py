@@ -9,10 +9,11 @@ Rules:
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from bridge.core.easee.schedules import HOUR_MIN, KINDS, Period, Schedule, Schedules
 
@@ -26,8 +27,7 @@ _UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC"})
 Span = tuple[datetime, datetime]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """What the schedule in force means now.
 
     Attributes:

@@ -11,7 +11,6 @@ Rules:
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, TypeGuard
 
 import msgspec
@@ -45,8 +44,7 @@ _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::[0-5]\d(?:\.\d+)?)?Z?", re.AS
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.]*", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Period:
+class Period(msgspec.Struct, frozen=True, order=True):
     """A period in which a schedule lets the charger charge.
 
     Attributes:
@@ -64,8 +62,7 @@ class Period:
     last_day: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(msgspec.Struct, frozen=True):
     """One schedule.
 
     Attributes:
@@ -79,8 +76,7 @@ class Schedule:
     enabled: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Schedules:
+class Schedules(msgspec.Struct, frozen=True):
     """Everything the cloud holds for a charger.
 
     Attributes:

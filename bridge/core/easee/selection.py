@@ -8,9 +8,10 @@ Rules:
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from bridge.core.easee.derived_state import DERIVED, TOUCH_BUTTON
 from bridge.core.easee.equalizer import EQUALIZER, equalizer_spec_of
@@ -48,8 +49,7 @@ def is_known(word: str) -> bool:
     return is_id or word in GROUPS or word in _EVERY_DERIVED or word in _NAMES
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """The values that are published.
 
     Attributes:

@@ -15,8 +15,10 @@ Rules:
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+
+import msgspec
 
 from bridge.core.easee.json_fields import EXCERPT_BYTES, parsed_list
 from bridge.core.easee.observation_json import lowered
@@ -32,8 +34,7 @@ MAX_SESSIONS = 7_500
 MAX_TAG_LENGTH = 256
 
 
-@dataclass(frozen=True, slots=True)
-class SessionList:
+class SessionList(msgspec.Struct, frozen=True):
     """What the cloud knows of a period.
 
     Attributes:

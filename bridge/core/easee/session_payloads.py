@@ -17,9 +17,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, TypeVar
+
+import msgspec
 
 from bridge.core.records import session_clocks
 from bridge.core.records.session_report import (
@@ -199,8 +201,7 @@ def placed(report: SessionReport, *, trusted: bool = True, stamped: bool = True)
     return replace(report, doubtful=doubtful, placed_at=placed_at, ranked_at=ranked_at)
 
 
-@dataclass(frozen=True, slots=True)
-class Hints:
+class Hints(msgspec.Struct, frozen=True):
     """What can be read of a text that is no valid report.
 
     Attributes:

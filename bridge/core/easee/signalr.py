@@ -16,7 +16,6 @@ The vendor's hub speaks SignalR's JSON protocol over a WebSocket. Rules:
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from typing import Literal, cast
@@ -42,8 +41,7 @@ MAX_BATCH = 256
 # -- messages ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class HandshakeResponse:
+class HandshakeResponse(msgspec.Struct, frozen=True):
     """The hub's response to the handshake, with its error if refused.
 
     Attributes:
@@ -53,8 +51,7 @@ class HandshakeResponse:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True):
     """The hub completed an invocation.
 
     Attributes:
@@ -66,8 +63,7 @@ class Completion:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(msgspec.Struct, frozen=True):
     """The hub is about to hang up.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from bridge.core.easee.command_payloads import amount, only_keys, refuse
 from bridge.core.easee.json_fields import parsed_object
@@ -18,8 +19,7 @@ _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _SHAPE: Final = '{"per_kwh": 1.25, "currency": "NOK", "vat": 25}'
 
 
-@dataclass(frozen=True, slots=True)
-class SitePrice:
+class SitePrice(msgspec.Struct, frozen=True):
     """What a kilowatt-hour costs at a site.
 
     Attributes:

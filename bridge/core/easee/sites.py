@@ -7,6 +7,8 @@ an id is dropped.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from bridge.core.addressees import site_name
 from bridge.core.easee.json_fields import has_serial, integer, parse_json
 from bridge.errors import DecodeError
@@ -14,8 +16,7 @@ from bridge.errors import DecodeError
 SOURCE = "site list"
 
 
-@dataclass(frozen=True, slots=True)
-class SiteCircuit:
+class SiteCircuit(msgspec.Struct, frozen=True):
     """A circuit of a site.
 
     Attributes:
@@ -60,8 +61,7 @@ class Site:
         return tuple(one for circuit in self.circuits for one in circuit.charger_ids)
 
 
-@dataclass(frozen=True, slots=True)
-class SiteList:
+class SiteList(msgspec.Struct, frozen=True):
     """The sites an account lists.
 
     Attributes:

@@ -10,9 +10,10 @@ Rules:
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+import msgspec
 
 from bridge.core.addressees import CHARGER, EQUALIZER, SITE, Kind
 from bridge.core.easee import rest_responses, roles
@@ -78,8 +79,7 @@ Part = bytes | tuple[StoredReport, ...] | BridgeError
 Parts = Mapping[str, Part]
 
 
-@dataclass(frozen=True, slots=True)
-class PersonalDataPolicy:
+class PersonalDataPolicy(msgspec.Struct, frozen=True):
     """How personal data is published.
 
     Attributes:
@@ -91,8 +91,7 @@ class PersonalDataPolicy:
     salt: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class QueryParams:
+class QueryParams(msgspec.Struct, frozen=True):
     """Parameters of a query.
 
     Attributes:
@@ -114,8 +113,7 @@ class QueryParams:
     site: Site | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredReportsPart:
+class StoredReportsPart(msgspec.Struct, frozen=True):
     """A part that the store gives: reports of the charger that ended in a period."""
 
     since: datetime
@@ -123,8 +121,7 @@ class StoredReportsPart:
     limit: int = MAX_STORED
 
 
-@dataclass(frozen=True, slots=True)
-class QueryResult:
+class QueryResult(msgspec.Struct, frozen=True):
     """An answer.
 
     Attributes:
@@ -140,8 +137,7 @@ class QueryResult:
     schedules: Schedules | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class QuerySpec:
+class QuerySpec(msgspec.Struct, frozen=True):
     """One query.
 
     Attributes:

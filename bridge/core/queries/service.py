@@ -14,8 +14,10 @@ Rules:
 
 import itertools
 from collections.abc import Container, Hashable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+
+import msgspec
+from msgspec.structs import replace
 
 from bridge.core.addressees import NOT_SERVED, SITE, Kind, kind_of
 from bridge.core.changes import CommandAnswered
@@ -77,8 +79,7 @@ MAX_PER_CHARGER = 4
 MAX_DETAIL_LENGTH = 200
 
 
-@dataclass(slots=True, eq=False)
-class _Query:
+class _Query(msgspec.Struct, eq=False):
     """A query under way.
 
     Attributes:
@@ -94,9 +95,9 @@ class _Query:
     id: str | None
     received: Timestamp
     due_s: float
-    waiting: dict[Hashable, str] = field(default_factory=dict)
-    parts: dict[str, Part] = field(default_factory=dict)
-    statuses: list[int] = field(default_factory=list)
+    waiting: dict[Hashable, str] = msgspec.field(default_factory=dict)
+    parts: dict[str, Part] = msgspec.field(default_factory=dict)
+    statuses: list[int] = msgspec.field(default_factory=list)
 
 
 class QueryService:

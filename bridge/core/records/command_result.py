@@ -1,11 +1,11 @@
 """The result of a command or a query."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class CommandResult:
+
+class CommandResult(msgspec.Struct, frozen=True):
     """Where a command or a query is.
 
     Attributes:

@@ -4,8 +4,9 @@ The store knows nothing of commands. It keeps the newest row of each key and giv
 when it is opened; what the fields mean is decided in :mod:`bridge.core.commands`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 MAX_TTL_S = 600.0
 # How long a broker is asked to keep what waits for us: a day beyond the longest life, so that what
@@ -13,8 +14,7 @@ MAX_TTL_S = 600.0
 SESSION_S = MAX_TTL_S + 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRow:
+class CommandRow(msgspec.Struct, frozen=True):
     """One command.
 
     Attributes:

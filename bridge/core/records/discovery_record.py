@@ -1,11 +1,11 @@
 """Home Assistant discovery topics at the broker, as a record that survives a restart."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedDiscovery:
+class PublishedDiscovery(msgspec.Struct, frozen=True):
     """One retained message that describes a charger, or a part of it.
 
     Attributes:
@@ -14,4 +14,4 @@ class PublishedDiscovery:
     """
 
     charger_id: str
-    components: Mapping[str, str] = field(default_factory=dict)
+    components: Mapping[str, str] = msgspec.field(default_factory=dict)

@@ -1,7 +1,8 @@
 """Leases on partitions, and the members of a cluster that hold them."""
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 # The vendor's partner feed has a lease of its own beside those of the partitions 0 to P - 1.
 FEED: Final = -1
@@ -9,8 +10,7 @@ FEED: Final = -1
 SOLE_EPOCH: Final = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """The right to be the only owner of a partition for a time.
 
     Attributes:
@@ -25,8 +25,7 @@ class Lease:
     asked_at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class MemberStatus:
+class MemberStatus(msgspec.Struct, frozen=True):
     """What a member says of itself with every renewal.
 
     Attributes:
@@ -40,8 +39,7 @@ class MemberStatus:
     draining: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """A worker as the others see it.
 
     Attributes:
@@ -59,8 +57,7 @@ class Member:
     leave_asked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HeldLease:
+class HeldLease(msgspec.Struct, frozen=True):
     """A row of the table of leases, held or not.
 
     Attributes:
@@ -76,8 +73,7 @@ class HeldLease:
     left_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterView:
+class ClusterView(msgspec.Struct, frozen=True):
     """Members and leases at one moment.
 
     Attributes:
@@ -89,8 +85,7 @@ class ClusterView:
     leases: tuple[HeldLease, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
+class Owed(msgspec.Struct, frozen=True):
     """What is not finished in a partition.
 
     Attributes:

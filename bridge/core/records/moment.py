@@ -1,11 +1,11 @@
 """A moment on both clocks."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Timestamp:
+
+class Timestamp(msgspec.Struct, frozen=True):
     """When something happened, on both clocks.
 
     Attributes:

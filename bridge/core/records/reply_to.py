@@ -1,10 +1,9 @@
 """Where a result goes besides the fixed result topic."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyTo:
+class ReplyTo(msgspec.Struct, frozen=True):
     """A caller that waits for a result; part of a command's row in the store.
 
     Attributes:

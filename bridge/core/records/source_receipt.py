@@ -1,10 +1,9 @@
 """What a source of observations needs to acknowledge a delivery."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class SourceReceipt:
+class SourceReceipt(msgspec.Struct, frozen=True):
     """Identifies one delivery of a source; opaque to the core.
 
     Attributes:

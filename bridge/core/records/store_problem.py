@@ -1,10 +1,9 @@
 """Problems found when a store was opened."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class StoreProblem:
+class StoreProblem(msgspec.Struct, frozen=True):
     """Something that was lost or is damaged; raised as an alert.
 
     Attributes:

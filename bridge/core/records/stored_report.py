@@ -1,13 +1,13 @@
 """A session report as the store holds it."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from bridge.core.records.session_report import SessionReport
 
 
-@dataclass(frozen=True, slots=True)
-class StoredReport:
+class StoredReport(msgspec.Struct, frozen=True):
     """A report as the store holds it.
 
     Attributes:

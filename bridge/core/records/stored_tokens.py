@@ -1,14 +1,14 @@
 """The account's tokens as they are kept between two runs."""
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from bridge.settings import EaseeSettings, Secret
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTokens:
+class StoredTokens(msgspec.Struct, frozen=True):
     """What is kept between two runs.
 
     Attributes:

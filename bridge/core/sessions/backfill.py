@@ -22,9 +22,11 @@ Rules:
 import itertools
 from collections import deque
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain
+
+import msgspec
 
 from bridge.core.alerts import MAX_NAMED, Alerts
 from bridge.core.backoff import exponential_delay_s
@@ -78,8 +80,7 @@ GAP_ALERT = "session_gap"
 NUMBERS_ALERT = "session_numbers"
 
 
-@dataclass(slots=True)
-class _ChargerSessions:
+class _ChargerSessions(msgspec.Struct):
     """What is known of one charger's sessions.
 
     Attributes:
@@ -96,30 +97,28 @@ class _ChargerSessions:
         left_out: Numbers of the cloud's that the charger does not use.
     """
 
-    known: dict[str, StoredSession] = field(default_factory=dict)
-    unnumbered: dict[str, StoredSession] = field(default_factory=dict)
+    known: dict[str, StoredSession] = msgspec.field(default_factory=dict)
+    unnumbered: dict[str, StoredSession] = msgspec.field(default_factory=dict)
     newest: datetime | None = None
     loaded: bool = False
     due_s: float = NEVER
-    asked_s: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_URGENT_PER_HOUR))
+    asked_s: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=MAX_URGENT_PER_HOUR))
     failures: int = 0
     searches: int = 0
     deep: bool = False
     back_to: datetime | None = None
-    sought: set[int] = field(default_factory=set)
+    sought: set[int] = msgspec.field(default_factory=set)
     gaps: tuple[Gap, ...] = ()
     left_out: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class BackfillRead:
+class BackfillRead(msgspec.Struct, frozen=True):
     """A read of the store for the backfill, by number."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class _PendingLookup:
+class _PendingLookup(msgspec.Struct, frozen=True):
     """A request that is under way."""
 
     charger_id: str

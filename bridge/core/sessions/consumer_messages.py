@@ -13,7 +13,6 @@ Total: nothing but ``DecodeError`` leaves.
 """
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -32,8 +31,7 @@ _SOURCE_ACK = "session/ack"
 _SOURCE_REPLAY = "session/replay"
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayRequest:
+class ReplayRequest(msgspec.Struct, frozen=True):
     """The stored reports a consumer requests again.
 
     Attributes:

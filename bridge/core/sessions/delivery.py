@@ -35,8 +35,10 @@ import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
 
 from bridge.core.backoff import exponential_delay_s
 from bridge.core.changes import ReportDue, ReportPending, ReportsGivenUp
@@ -72,8 +74,7 @@ REPORTS_A_SECOND = 20.0
 PACE_S = 0.5
 
 
-@dataclass(slots=True)
-class _Unpublished:
+class _Unpublished(msgspec.Struct):
     """A report that the broker has not taken on this connection.
 
     Attributes:
@@ -87,8 +88,7 @@ class _Unpublished:
     again: bool = False
 
 
-@dataclass(slots=True)
-class _ChargerQueue:
+class _ChargerQueue(msgspec.Struct):
     """The reports of one charger.
 
     Attributes:
@@ -100,15 +100,14 @@ class _ChargerQueue:
         not_before_s: When the next report is tried for a subscriber.
     """
 
-    line: list[tuple[bool, datetime, str, int]] = field(default_factory=list)
+    line: list[tuple[bool, datetime, str, int]] = msgspec.field(default_factory=list)
     sent: StoredReport | None = None
-    set_aside: dict[str, None] = field(default_factory=dict)
+    set_aside: dict[str, None] = msgspec.field(default_factory=dict)
     unheard: int = 0
     not_before_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ReportAck:
+class ReportAck(msgspec.Struct, frozen=True):
     """An acknowledgement of a report by a consumer.
 
     Attributes:

@@ -10,9 +10,10 @@ Rules:
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+
+import msgspec
 
 from bridge.core.records.session_clocks import STARTED
 from bridge.core.records.session_report import SessionReport
@@ -20,8 +21,7 @@ from bridge.core.records.session_report import SessionReport
 MAX_GAP = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSession:
+class StoredSession(msgspec.Struct, frozen=True):
     """A session that is stored.
 
     Attributes:
@@ -45,8 +45,7 @@ def known(report: SessionReport) -> StoredSession | None:
     return StoredSession(report.session_id, began_at, report.at, not report.doubtful)
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(msgspec.Struct, frozen=True):
     """Missing session numbers.
 
     Attributes:

@@ -10,8 +10,9 @@ Rules:
 
 from collections import deque
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from bridge.core.effects import Effect, LogEntry, ReadReports
 from bridge.core.events import ReportsRead, ReportsReadFailed
@@ -26,8 +27,7 @@ REFILL_AT = 50
 MAX_REQUESTS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayRead:
+class ReplayRead(msgspec.Struct, frozen=True):
     """A read of the store for a replay, by number."""
 
     number: int

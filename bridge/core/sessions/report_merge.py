@@ -21,6 +21,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TypeVar
 
+import msgspec
+
 from bridge.core.records.session_clocks import ENDED, STARTED, before_first
 from bridge.core.records.session_identity import (
     SAME_END_WITHIN,
@@ -191,4 +193,6 @@ def cleared(stored: StoredReport, *, personal_data: bool, salt: bytes) -> Stored
     report = stored.report
     if personal_data or not report.auth:
         return stored
-    return replace(stored, report=replace(report, auth=pseudonymize(report.auth, salt)))
+    return msgspec.structs.replace(
+        stored, report=replace(report, auth=pseudonymize(report.auth, salt))
+    )

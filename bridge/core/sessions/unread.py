@@ -11,8 +11,9 @@ Rules:
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+import msgspec
 
 from bridge.core.alerts import Alerts
 from bridge.core.easee.session_payloads import hints
@@ -35,8 +36,7 @@ SAME_NUMBER_WITHIN = timedelta(days=2)
 _HINT = "it is searched for in the cloud's list; if it stays missing, look it up in the Easee app"
 
 
-@dataclass(slots=True)
-class _ChargerTexts:
+class _ChargerTexts(msgspec.Struct):
     """Of one charger.
 
     Attributes:
@@ -44,7 +44,7 @@ class _ChargerTexts:
         dropped: How many older ones gave way.
     """
 
-    texts: dict[str, UnreadText] = field(default_factory=dict)
+    texts: dict[str, UnreadText] = msgspec.field(default_factory=dict)
     dropped: int = 0
 
 

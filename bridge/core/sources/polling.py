@@ -13,7 +13,8 @@ Rules:
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+import msgspec
 
 from bridge.core.backoff import exponential_delay_s
 
@@ -36,8 +37,7 @@ NEVER = float("inf")
 INTERVALS_TO_DELIVER = 3
 
 
-@dataclass(slots=True)
-class _Reads:
+class _Reads(msgspec.Struct):
     """The reads of one charger.
 
     Attributes:

@@ -13,9 +13,11 @@ Rules:
 import itertools
 import math
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from bridge.core.backoff import exponential_delay_s
 from bridge.core.changes import SchedulesChanged
@@ -60,8 +62,7 @@ SCHEDULE_COMMANDS: Final = frozenset(
 )
 
 
-@dataclass(slots=True)
-class _Charger:
+class _Charger(msgspec.Struct):
     """What is known of the schedules of one charger.
 
     Attributes:
@@ -87,8 +88,7 @@ class _Charger:
     reported: tuple[datetime, Value] | None = None
 
 
-@dataclass(slots=True)
-class _Reading:
+class _Reading(msgspec.Struct):
     """One reading in progress.
 
     Attributes:
@@ -103,7 +103,7 @@ class _Reading:
     is_urgent: bool
     due_s: float
     resource: str = SUMMARY
-    bodies: dict[str, bytes] = field(default_factory=dict)
+    bodies: dict[str, bytes] = msgspec.field(default_factory=dict)
 
 
 class ScheduleReader:

@@ -17,9 +17,10 @@ Rules:
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
+
+import msgspec
 
 from bridge.core.alerts import MAX_NAMED, Alerts
 from bridge.core.domain_events import NOTHING, Input, Outputs
@@ -57,8 +58,7 @@ MAX_FACTS: Final = 200
 MAX_ENDPOINTS: Final = 100
 
 
-@dataclass(slots=True)
-class VendorFact:
+class VendorFact(msgspec.Struct):
     """A change of the vendor's interface.
 
     Attributes:
@@ -74,8 +74,7 @@ class VendorFact:
     count: int = 1
 
 
-@dataclass(slots=True)
-class _Field:
+class _Field(msgspec.Struct):
     """A field of an object.
 
     Attributes:
@@ -84,13 +83,12 @@ class _Field:
         optional: It was missing, and is there again.
     """
 
-    types: list[str] = field(default_factory=list)
+    types: list[str] = msgspec.field(default_factory=list)
     missing: int = 0
     optional: bool = False
 
 
-@dataclass(slots=True)
-class _Object:
+class _Object(msgspec.Struct):
     """An object in the answers of an endpoint.
 
     Attributes:
@@ -101,11 +99,10 @@ class _Object:
 
     since: str
     answers: int = 0
-    fields: dict[str, _Field] = field(default_factory=dict)
+    fields: dict[str, _Field] = msgspec.field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Endpoint:
+class _Endpoint(msgspec.Struct):
     """A path of the vendor's, or a message of the hub.
 
     Attributes:
@@ -118,9 +115,9 @@ class _Endpoint:
 
     worked: bool = False
     limit: int | None = None
-    objects: dict[str, _Object] = field(default_factory=dict)
+    objects: dict[str, _Object] = msgspec.field(default_factory=dict)
     not_found: int = 0
-    refused_s: list[float] = field(default_factory=list)
+    refused_s: list[float] = msgspec.field(default_factory=list)
 
 
 class VendorWatch:
@@ -338,12 +335,12 @@ class VendorWatch:
         if not self._dirty:
             return
         self._dirty, self._saved_s = False, now.mono_s
-        facts = {key: asdict(fact) for key, fact in self.facts.items()}
+        facts = {key: msgspec.to_builtins(fact) for key, fact in self.facts.items()}
         endpoints = {
             name: {
                 "worked": held.worked,
                 "limit": held.limit,
-                "objects": {path: asdict(each) for path, each in held.objects.items()},
+                "objects": {path: msgspec.to_builtins(each) for path, each in held.objects.items()},
             }
             for name, held in self._endpoints.items()
         }

@@ -10,8 +10,10 @@ Rules:
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import asdict, replace
 
 from bridge.core.alerts import MAX_NAMED
 from bridge.core.changes import AlertRaised, HealthChanged, ReportCounts
@@ -21,8 +23,7 @@ OF_THE_ACCOUNT: Final = ("auth_failed", "blocked")
 DISCONNECTED: Final = "disconnected"
 
 
-@dataclass(slots=True)
-class PartStatus:
+class PartStatus(msgspec.Struct):
     """What the gateway of a partition says of itself.
 
     Attributes:
@@ -42,7 +43,7 @@ class PartStatus:
     devices: frozenset[str] = frozenset()
     cloud: str = ""
     health: HealthChanged | None = None
-    alerts: dict[str, AlertRaised] = field(default_factory=dict)
+    alerts: dict[str, AlertRaised] = msgspec.field(default_factory=dict)
     is_told: bool = False
     has_broker: bool = False
     has_stream: bool = False

@@ -12,11 +12,11 @@ Rules:
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final
 
 import msgspec
+from msgspec.structs import fields
 
 from bridge.core.addressees import site_id_of, site_name
 from bridge.core.changes import (
@@ -85,7 +85,6 @@ class _Alert(msgspec.Struct):
     since: str = ""
 
 
-@dataclass(slots=True)
 class MergedCloud(CloudStatus):
     """What the partitions say of the cloud.
 

@@ -2,11 +2,11 @@ import asyncio
 import json
 import stat
 import traceback
-from dataclasses import replace
 from datetime import timedelta
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from bridge.adapters.easee.http_transport import DeadlineExceeded

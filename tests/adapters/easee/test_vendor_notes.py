@@ -1,7 +1,8 @@
 """What is told of answers: news, and a shape now and then."""
 
 import json
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from bridge.adapters.easee.http_client import HttpResponse
 from bridge.adapters.easee.vendor_notes import FRAME_EVERY_S, SHAPE_EVERY_S, VendorNotes

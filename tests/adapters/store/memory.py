@@ -6,10 +6,12 @@ Tests use it where a store is needed and its files are not the question. What is
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from bridge.core.events import StoreFailed
 from bridge.core.records.command_row import CommandRow

@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bridge.core.events import StoreFailed, StoreOpened
 from bridge.core.records.stored_report import StoredReport
@@ -151,7 +152,7 @@ async def test_a_repeat_changes_nothing_and_a_correction_is_a_new_revision(bench
         first, _ = await store.save(REPORT)
         await store.mark_published(first.key, 1)
         again = await store.save(replace(REPORT, source="poll", received_at=NOON + HOUR))
-        assert again == (replace(first, published=True), False)
+        assert again == (structs.replace(first, published=True), False)
         assert await store.save(FIXED) == (StoredReport(KEY, 2, FIXED), True)
         assert await store.save(REPORT) == (StoredReport(KEY, 2, FIXED), False)
 

@@ -1,10 +1,10 @@
 """What is asked is held, left to another bridge, made older, or handed on."""
 
 from collections import Counter
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bridge.core.commands.addressing import (
     HEARD_OUT_S,

@@ -1,10 +1,10 @@
 import itertools
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bridge.core.addressees import CHARGER, EQUALIZER, Addressees
 from bridge.core.commands.active_commands import Command

@@ -1,10 +1,10 @@
 import contextlib
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bridge.core.commands import persistence as module
 from bridge.core.commands.active_commands import ActiveCommands, Command

@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from bridge.core.commands.dispatcher import Purpose
 from bridge.core.effects import Acknowledge, LogEntry

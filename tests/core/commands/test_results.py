@@ -1,11 +1,11 @@
 """Results of commands as documents."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bridge.core.changes import CommandAnswered
 from bridge.core.commands.results import read_result, refuse_message, result_document

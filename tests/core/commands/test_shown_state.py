@@ -1,7 +1,7 @@
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.core.commands.active_commands import Command
 from bridge.core.commands.shown_state import FRESH_S, ShownState, WatchedValues

@@ -1,7 +1,7 @@
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.core.addressees import SITE, Addressees
 from bridge.core.commands.validation import correlation_text, id_of, reply_to_of, validate

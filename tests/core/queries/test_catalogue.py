@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bridge.core.easee.rest_requests import Endpoint
 from bridge.core.easee.sites import Site, SiteCircuit
@@ -50,7 +51,7 @@ def ask(name, payload=None):
     query_spec = QUERIES[name]
     params = query_spec.read({} if payload is None else payload, NOW)
     if query_spec.needs_site:
-        params = replace(params, site=HERE)
+        params = structs.replace(params, site=HERE)
     return params, dict(query_spec.parts(ONE, params))
 
 
@@ -221,8 +222,8 @@ def test_without_the_ledger_the_cloud_answers_and_without_both_nobody():
 
 def test_a_long_list_is_cut_and_what_lies_outside_the_period_is_not_in_it():
     """The newest are kept."""
-    far = replace(row(1), report=replace(REPORT, ended_at=NOON + timedelta(days=1)))
-    rows = tuple(replace(far, key=f"k{n:04}") for n in range(MAX_ROWS + 2))
+    far = structs.replace(row(1), report=replace(REPORT, ended_at=NOON + timedelta(days=1)))
+    rows = tuple(structs.replace(far, key=f"k{n:04}") for n in range(MAX_ROWS + 2))
     value, detail = answer("sessions", {"ledger": rows, "cloud": b"[]"})
     assert (value[0]["key"], len(value)) == ("k0002", MAX_ROWS)
     assert detail == f"only the newest {MAX_ROWS}"

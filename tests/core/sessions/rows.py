@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from msgspec import structs
+
 from bridge.core.records.session_report import SessionReport
 from bridge.core.records.stored_report import StoredReport
 
@@ -36,4 +38,4 @@ def row(number: int = 1, revision: int = 1, charger_id: str = ONE, **facts: obje
         started_at=NOON + (number - 0.5) * HOUR,
         ended_at=NOON + number * HOUR,
     )
-    return replace(StoredReport(f"{charger_id}-{number}", revision, report), **facts)
+    return structs.replace(StoredReport(f"{charger_id}-{number}", revision, report), **facts)

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bridge.core.alerts import Alerts
 from bridge.core.effects import LogEntry, ReadReports, SaveReport, SendRequest
@@ -422,7 +423,7 @@ def test_what_the_list_never_tells_readably_is_over_when_the_charger_told_it():
         assert (f"session_unreadable/{ONE}" in office.alerts.kinds) is not is_told
         doubtful = ("started_at", "ended_at")
         report = replace(row(7).report, ended_at=NOON + 9 * HOUR, doubtful=doubtful)
-        office.take(office.backfill.saved(replace(row(7), report=report), True, office.now))
+        office.take(office.backfill.saved(structs.replace(row(7), report=report), True, office.now))
 
 
 @pytest.mark.parametrize(
@@ -497,7 +498,7 @@ DOUBTED = {"started_at": NOON - 99999 * HOUR, "doubtful": ("started_at",)}
 )
 def test_an_entry_nobody_can_read_is_named_unless_its_session_is_stored(stored, is_told):
     """By its times, or by its number alone where the stored ones cannot be compared."""
-    office = Office(replace(row(7), report=replace(row(7).report, **stored)))
+    office = Office(structs.replace(row(7), report=replace(row(7).report, **stored)))
     body = listed(7).replace(b"1.5", b'"?"')
     call = office.call()
     office.take(office.backfill.answered(CloudResponse(call.tag, 200, body), office.now))

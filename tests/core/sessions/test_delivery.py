@@ -1,10 +1,9 @@
 """A committed report goes out until it is settled, in order, and never blocks the others."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from bridge.conventions.native.sessions import report_document
 from bridge.core.changes import ReportPending

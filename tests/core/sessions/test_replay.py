@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bridge.core.effects import LogEntry, ReadReports
 from bridge.core.events import ReportsRead, ReportsReadFailed
@@ -34,7 +35,9 @@ def stored(rows, ask: ReadReports):
 def test_every_stored_report_comes_exactly_once(hours, page):
     """Whatever ended together, and however small the pages are."""
     rows = [
-        replace(one := row(number), report=replace(one.report, ended_at=row(hour).report.ended_at))
+        structs.replace(
+            one := row(number), report=replace(one.report, ended_at=row(hour).report.ended_at)
+        )
         for number, hour in enumerate(hours)
     ]
     replay = make(page)

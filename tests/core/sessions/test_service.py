@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from msgspec import structs
 
 from bridge.core.alerts import Alerts
 from bridge.core.changes import AlertCleared, AlertRaised, ReportCounts, ReportsGivenUp
@@ -409,7 +410,7 @@ def test_a_new_report_of_the_time_of_a_text_nobody_can_read_is_its_session():
 
 def test_sessions_whose_times_cannot_be_are_named():
     """When they are stored, and after a start when the store is read."""
-    doubted = replace(row(1), report=replace(row(1).report, doubtful=("started_at",)))
+    doubted = structs.replace(row(1), report=replace(row(1).report, doubtful=("started_at",)))
     room, again = Room(), Room()
     room.saved(doubted)
     (read,) = again.take(again.room.serve([ONE]))
@@ -559,12 +560,12 @@ class Life(RuleBasedStateMachine):
                 case SaveReport(report):
                     self.save(report)
                 case MarkPublished(key, revision) if self.rows[key].revision == revision:
-                    self.rows[key] = replace(self.rows[key], published=True)
+                    self.rows[key] = structs.replace(self.rows[key], published=True)
                 case SettleReports(reports):
                     for key, revision in reports:
                         assert self.consumed.get(key, 0) >= revision
                         if self.rows[key].revision == revision:
-                            self.rows[key] = replace(self.rows[key], settled=True)
+                            self.rows[key] = structs.replace(self.rows[key], settled=True)
                 case ReadReports(asked):
                     found = tuple(sorted(self.rows.values(), key=lambda o: o.report.ended_at))
                     self.do(self.room.reports_read(ReportsRead(asked, found), self.now))

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from msgspec import structs
+
 from bridge.core.alerts import MAX_NAMED, Alerts
 from bridge.core.records.moment import Timestamp
 from bridge.core.sessions.suspects import NAMED_FOR, Suspects
@@ -15,7 +17,7 @@ NOW = Timestamp(NOON + timedelta(days=1), 1000.0)
 def odd(number):
     """A row whose stop cannot be."""
     stored = row(number)
-    return replace(stored, report=replace(stored.report, doubtful=("ended_at",)))
+    return structs.replace(stored, report=replace(stored.report, doubtful=("ended_at",)))
 
 
 def said(effects):

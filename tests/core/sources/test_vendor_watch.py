@@ -1,10 +1,10 @@
 """The watch on the vendor: changes are found once, learned things are learned first."""
 
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.core.alerts import Alerts
 from bridge.core.changes import AlertCleared, AlertRaised

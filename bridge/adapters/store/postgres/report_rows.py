@@ -5,9 +5,10 @@ and the write would be refused.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from bridge.adapters.store.postgres import fence
 from bridge.adapters.store.postgres.connection import Connection

@@ -16,11 +16,12 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from bridge.adapters.store.postgres import command_rows, fence, report_rows, text_rows
 from bridge.adapters.store.postgres.connection import Connection, is_outage

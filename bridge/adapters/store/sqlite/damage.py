@@ -1,14 +1,14 @@
 """Damage of a store's files, and the alerts about it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from bridge.adapters.store.row_format.digest import DAMAGE_HINT, damaged_rows
 from bridge.core.records.store_problem import StoreProblem
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(msgspec.Struct, frozen=True):
     """What was found when a store was opened; nothing is wrong with the defaults.
 
     Attributes:

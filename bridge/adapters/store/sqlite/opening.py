@@ -15,10 +15,11 @@ Rules:
 import contextlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.adapters.store.sqlite import command_rows, report_rows, text_rows
 from bridge.adapters.store.sqlite.damage import Damage
@@ -60,8 +61,7 @@ UNREADABLE = (ForeignFile, sqlite3.Error, ValueError, TypeError, OverflowError)
 IN_USE = "INSERT OR REPLACE INTO meta VALUES ('in_use', ?)"
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """What an open file holds, and what was wrong with it.
 
     Attributes:

@@ -9,8 +9,9 @@ Rules:
 
 import os
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from bridge.adapters.store.sqlite import report_rows
 from bridge.adapters.store.sqlite.schema import page_bytes
@@ -33,8 +34,7 @@ MIN_LOG_PAGES = 32
 HINT = "free space on the disk or raise store.max_mib"
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(msgspec.Struct, frozen=True):
     """The limits of one store.
 
     Attributes:

@@ -2,9 +2,10 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec.structs import replace
 
 from bridge.adapters.store.row_format.digest import Row, moment_or_none, time_text
 from bridge.adapters.store.row_format.report_columns import (

@@ -21,11 +21,12 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bridge.adapters.store.sqlite import report_rows
 from bridge.adapters.store.sqlite.database_file import (
@@ -75,8 +76,7 @@ class Priority(enum.IntEnum):
     END = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """Something to do in the worker, and who waits for it."""
 
     action: Action
@@ -115,14 +115,13 @@ class _Signal(enum.Enum):
     END = enum.auto()
 
 
-@dataclass(slots=True)
-class Jobs:
+class Jobs(msgspec.Struct):
     """What waits for the worker, most urgent first, then in order of arrival."""
 
-    _queue: "queue.PriorityQueue[tuple[Priority, int, Job | _Signal]]" = field(
+    _queue: "queue.PriorityQueue[tuple[Priority, int, Job | _Signal]]" = msgspec.field(
         default_factory=queue.PriorityQueue
     )
-    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    _numbers: "itertools.count[int]" = msgspec.field(default_factory=itertools.count)
 
     def put(self, job: Job | _Signal, priority: Priority) -> None:
         """Queue a job."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from structlog.testing import capture_logs
 
 from bridge.adapters.store.postgres import report_rows
@@ -90,7 +91,7 @@ async def test_only_settled_reports_make_room_oldest_first(database, lease):
     """Never the last one of a charger, and never a row that only seems settled."""
     await put(database, lease, *(numbered(n) for n in range(6)))
     rows, _ = await report_rows.read_owed(database, lease)
-    done = [replace(row, settled=True) for row in rows if row.key != "EH123456-2"]
+    done = [structs.replace(row, settled=True) for row in rows if row.key != "EH123456-2"]
     await report_rows.put(database, lease, done)
     await database.execute("UPDATE report SET energy_kwh = 7 WHERE key = 'EH123456-3'")
 

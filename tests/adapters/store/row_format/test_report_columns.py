@@ -1,10 +1,10 @@
 """A report's row is what was written, or it is not handed out."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bridge.adapters.store.row_format.digest import time_text
 from bridge.adapters.store.row_format.report_columns import (

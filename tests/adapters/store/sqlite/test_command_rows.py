@@ -1,9 +1,9 @@
 """A command's row is handed out exactly as it was written, and kept as long as it matters."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.adapters.store.sqlite import command_rows
 from bridge.adapters.store.sqlite.command_rows import forget, put, read_all, save

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from bridge.adapters.store.row_format import command_columns, report_columns, text_columns
@@ -33,18 +34,17 @@ RECOVERY_TIMEOUT_S = 2.0
 PENDING_RECOVERY_TIMEOUT_S = 2.0
 
 
-@dataclass(slots=True)
-class RecoveredRows:
+class RecoveredRows(msgspec.Struct):
     """Intact rows, the newest state of each key, and the keys of damaged ones.
 
     Attributes:
         is_cut_short: There was no time to search for all pending reports.
     """
 
-    reports: dict[str, StoredReport] = field(default_factory=dict)
-    commands: dict[str, CommandRow] = field(default_factory=dict)
-    texts: dict[str, UnreadText] = field(default_factory=dict)
-    broken: set[object] = field(default_factory=set)
+    reports: dict[str, StoredReport] = msgspec.field(default_factory=dict)
+    commands: dict[str, CommandRow] = msgspec.field(default_factory=dict)
+    texts: dict[str, UnreadText] = msgspec.field(default_factory=dict)
+    broken: set[object] = msgspec.field(default_factory=set)
     is_cut_short: bool = False
 
     @property

@@ -9,8 +9,9 @@ damage.
 
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from bridge.adapters.store.sqlite.schema import PAGE_BYTES, PAGE_SIZES
 
@@ -28,8 +29,7 @@ INDEX_SALTS_AT = 32
 INDEX_BYTES = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """One page as it was written to the log.
 
     Attributes:
@@ -45,8 +45,7 @@ class Frame:
     page: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(msgspec.Struct, frozen=True):
     """What the log's file holds.
 
     Attributes:

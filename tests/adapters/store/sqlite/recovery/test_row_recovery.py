@@ -2,9 +2,9 @@
 
 import contextlib
 import threading
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.adapters.store.row_format import command_columns, report_columns
 from bridge.adapters.store.sqlite import command_rows, report_rows
