@@ -119,6 +119,11 @@ class ChargerState:
         held = self._latest.get(observation_id)
         return None if held is None else held.measured_at
 
+    def received_at(self, observation_id: int) -> datetime | None:
+        """Return when it came, by our clock; None before the first."""
+        held = self._latest.get(observation_id)
+        return None if held is None else held.received_at
+
     def names_beyond(self, lowest_id: int) -> tuple[str, ...]:
         """Return the names of what it sent under ids from this one on."""
         names = (self.spec_of(number).name for number in self._latest if number >= lowest_id)

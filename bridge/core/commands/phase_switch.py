@@ -594,6 +594,12 @@ class PhaseSwitches:
         paused = switch.paused
         if values is None or paused is None or not (switch.is_paused and paused.trusted):
             return False
-        at = values.measured_at(roles.DYNAMIC_LIMIT)
-        is_later = at is not None and at > paused.wall
-        return is_later and bool(values.value(roles.DYNAMIC_LIMIT))
+        at, came = (
+            values.measured_at(roles.DYNAMIC_LIMIT),
+            values.received_at(roles.DYNAMIC_LIMIT),
+        )
+        if at is None or came is None or not values.value(roles.DYNAMIC_LIMIT):
+            return False
+        # Stamps have whole seconds: within that of the pause the order of arrival counts.
+        is_same_second = at >= paused.wall.replace(microsecond=0) and came > paused.wall
+        return at > paused.wall or is_same_second

@@ -97,6 +97,10 @@ class LatestValues(Protocol):
         """Return when it was measured; None before the first."""
         ...
 
+    def received_at(self, observation_id: int) -> datetime | None:
+        """Return when it came, by our clock; None before the first."""
+        ...
+
 
 _WORDS: Final[Mapping[str, int]] = {"true": 1, "false": 0}
 

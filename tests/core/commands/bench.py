@@ -166,6 +166,9 @@ class Values:
     def measured_at(self, number):
         return self.held.get(number, (None, None))[1]
 
+    def received_at(self, number):
+        return self.held.get(number, (None, None))[-1]
+
 
 class Garage(Bench):
     """A bench with a charger that shows something."""

@@ -1,5 +1,7 @@
 """The guided switch of phases, step by step, and every way it may end early."""
 
+from datetime import timedelta
+
 import pytest
 
 from bridge.core.commands import phase_switch
@@ -356,6 +358,25 @@ def test_a_charger_that_does_not_stay_paused_is_paused_again(garage):
     answer = final(garage.carry_out(call, shows={48: 0.0, 109: 2}))
 
     assert answer["reason"] == "not_paused"
+
+
+@pytest.mark.parametrize(("came_s", "is_paused"), [(0.3, False), (-0.1, True)])
+def test_within_the_second_of_the_last_pause_the_order_of_arrival_counts(garage, came_s, is_paused):
+    """A limit with the stamp of that second that comes behind the pause is another controller's."""
+    garage.carry_out(garage.until(1), shows={38: 1})
+    garage.wait(5)
+    garage.mono_s += 0.4
+    call, name = garage.next_call(garage.show({48: 32.0, 109: 3}))
+    assert name == "pause"
+    paused = garage.now.wall
+    came = paused + timedelta(seconds=came_s)
+    garage.values.held[48] = (16.0, paused.replace(microsecond=0), came)
+    effects = garage.carry_out(call, shows={109: 2})
+
+    if is_paused:
+        assert "the charger is paused" in final(effects)["detail"]
+    else:
+        assert garage.next_call(effects)[1] == "pause"
 
 
 def test_without_the_stream_it_reads_what_the_charger_shows(garage):
