@@ -195,8 +195,7 @@ def open_names(kind: type) -> tuple[str, ...]:
     """Return every name that instances of a class without slots may have a value of.
 
     These are the names that the methods of the class assign. Every simulated life checks that no
-    object has another one. Only classes that a state has are looked at: the code of a method is
-    kept in another form from then on.
+    object has another one. Only classes that a state has are looked at.
     """
     names: set[str] = set()
     for base in kind.__mro__[:-1]:
@@ -233,11 +232,12 @@ def _stores(code: types.CodeType | None) -> Iterator[str]:
     """Yield the names of attributes that a function assigns.
 
     Of the instructions, two bytes each, only the assignments are looked at: ``dis`` takes a quarter
-    of a second for the whole program.
+    of a second for the whole program. A copy is asked: a code keeps the instructions it was asked
+    for beside its own.
     """
     if code is None:
         return
-    said, at = code.co_code, -1
+    said, at = code.replace().co_code, -1
     while (at := said.find(STORE_ATTR, at + 1)) >= 0:
         if at % 2 == 0:
             number, before = said[at + 1], at - 2
