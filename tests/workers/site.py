@@ -265,14 +265,14 @@ class Site:
         return dict(await self.db.fetch(query))
 
     async def served(self) -> None:
-        """Wait until every partition has an owner and every charger was published once."""
+        """Wait until every partition has an owner and every charger has values."""
         for partition in range(self.partitions):
             await self.owner(partition)
         if self.partitions == 1:
             return
         await self.balanced()
         found: set[str] = set()
-        with outsider(self.broker.port, "charger/+/availability") as client:
+        with outsider(self.broker.port, "charger/+/state/total_power") as client:
             async with asyncio.timeout(self.within_s):
                 while len(found) < len(self.serials):
                     await asyncio.sleep(POLL_S)
