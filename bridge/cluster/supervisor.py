@@ -278,7 +278,8 @@ class Supervisor:
             partition.is_last = not others
         names = [each.name for each in others]
         rows = self._rows()
-        todo = balance(self._me, names, rows, leaving=self._is_leaving)
+        handing = {number for number, each in self.running.items() if each.stop.is_set()}
+        todo = balance(self._me, names, rows, leaving=self._is_leaving, handing=handing)
         is_down = self._is_down(others)
         now_s = self._clock.now().mono_s
         for number, partition in self.running.items():

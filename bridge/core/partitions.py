@@ -15,7 +15,8 @@ Rules:
    share at once: its owner may count as a member still. What was handed over it takes up to its own
    share. What stayed free for :data:`UNTAKEN_S` anybody takes.
 4. A member gives back what is more than its share, and only while another has less than its own.
-   So a join or leave moves at most ``ceil(partitions / members)`` partitions, and none twice.
+   So a join or leave moves at most ``ceil(partitions / members)`` partitions, and none twice. What
+   is being handed over counts as given back already, however long that takes.
 5. All chargers of a site have one partition, because a circuit's limit concerns all of them. It is
    computed once from the site's id and stored; a site that is stored keeps its partition.
 6. A device is placed at the site that the account lists it at, or at one of its own, once and for
@@ -25,7 +26,7 @@ Rules:
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
@@ -208,7 +209,12 @@ def shares(members: Iterable[str], leases: Sequence[HeldLease]) -> dict[str, int
 
 
 def balance(
-    me: str, members: Iterable[str], leases: Sequence[HeldLease], *, leaving: bool = False
+    me: str,
+    members: Iterable[str],
+    leases: Sequence[HeldLease],
+    *,
+    leaving: bool = False,
+    handing: Container[int] = (),
 ) -> Balance:
     """Return what a member takes and gives back.
 
@@ -217,8 +223,12 @@ def balance(
         members: The members that live and stay, with or without itself.
         leases: All of them.
         leaving: It hands everything over and takes nothing.
+        handing: Partitions that it is handing over.
     """
-    mine = sorted(each.partition for each in leases if each.owner == me and not is_free(each))
+    mine = sorted(
+        (each.partition for each in leases if each.owner == me and not is_free(each)),
+        key=lambda number: (number in handing, number),
+    )
     if leaving:
         return Balance(give_back=tuple(mine))
     wanted = shares({*members, me}, leases)

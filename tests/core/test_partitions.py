@@ -263,3 +263,15 @@ def test_a_worker_without_broker_gives_back_when_another_has_one():
     assert not is_given_back(is_up=False, down_for_s=GIVE_BACK_AFTER_S, others_up=(False,))
     assert not is_given_back(is_up=False, down_for_s=GIVE_BACK_AFTER_S - 1, others_up=(True,))
     assert not is_given_back(is_up=True, down_for_s=0.0, others_up=(True,))
+
+
+@given(st.sets(st.integers(0, 15), min_size=8, max_size=16), st.data())
+def test_what_is_being_handed_over_counts_as_given_back(mine, data):
+    """Whatever the numbers of those that were taken meanwhile: nothing else goes in its place."""
+    rows = [HeldLease(number, "a" if number in mine else "b", 1, 3.0) for number in range(16)]
+    surplus = len(mine) - shares(["a", "b"], rows)["a"]
+    handing = data.draw(st.sets(st.sampled_from(sorted(mine)), max_size=surplus))
+    found = balance("a", ["b"], rows, handing=handing).give_back
+
+    assert handing <= set(found)
+    assert len(found) == surplus
