@@ -270,6 +270,7 @@ class EventLoop:
         self._scheduled = False
         self._idle = asyncio.Event()
         self._turned_s = clock.now().mono_s
+        self._is_started = False
         self._connected = False
         self._at_work = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -385,8 +386,12 @@ class EventLoop:
             return
         # What follows from these waits for the next turn.
         self._take_until(self._turned_s + MAX_STEP_S, first, len(first))
+        # What the stream brings waits until the first events are handled: store and chargers.
+        self._is_started = self._is_started or not first
         share = BUSY_DIVISOR if self._at_work else 1
-        self._take_until(self._turned_s + MAX_STEP_S / share, bulk, sys.maxsize, MAX_BATCH // share)
+        if self._is_started:
+            until_s = self._turned_s + MAX_STEP_S / share
+            self._take_until(until_s, bulk, sys.maxsize, MAX_BATCH // share)
         if first or bulk:
             self._wake()
         try:

@@ -937,6 +937,33 @@ async def test_a_step_begins_nothing_when_its_time_is_over(event):
     assert max(later - earlier for earlier, later in itertools.pairwise(counts)) == 2
 
 
+async def test_the_stream_waits_for_the_first_events_however_long_they_take(monkeypatch):
+    """Store and chargers come before every observation, also where each of them is a long step."""
+    clock = Stopped(Timestamp(NOON, 1000.0))
+    raw = RawObservation("EH123456", 109, 4, "3", "2026-11-22T12:00:00Z")
+    order = []
+
+    class Early(EventQueue):
+        def put(self, event):
+            super().put(event)
+            if isinstance(event, StoreOpened):
+                super().put(ObservationsReceived((raw,)))
+
+    class Slow(Script):
+        def handle(self, event, now):
+            order.append(type(event))
+            moved_s = clock.moment.mono_s + 2 * module.MAX_STEP_S
+            clock.moment = replace(clock.moment, mono_s=moved_s)
+            return super().handle(event, now)
+
+    monkeypatch.setitem(globals(), "EventQueue", Early)
+    script = Slow()
+    async with running(script, clock=clock):
+        await settled(lambda: script.seen(ObservationsReceived))
+
+    assert order[:3] == [StoreOpened, Started, ObservationsReceived]
+
+
 async def test_a_command_takes_three_turns_of_the_loop_besides_what_it_waits_for():
     """From the message to the row, to the request, to the event of the cloud's answer: counted."""
     request = CloudRequest("POST", "/x", Endpoint.CHARGER_COMMAND, command=True)
