@@ -60,6 +60,8 @@ LIFE_S = 240.0
 QUIET_S = 450.0
 # What the hub and a request on its way may hide from the gateway.
 UNHEARD_S = 5.0
+# So long the charger takes for what the cloud has taken.
+TAKEN_S = 5.0
 FALLS_A_PER_S = 2.0
 LIMIT = "set_dynamic_charger_current"
 CIRCUIT = "dynamicCurrent"
@@ -133,7 +135,7 @@ class Life:
         self._told_s = 0.0
         self.held: object = None
         self.owners = {LIMIT: Owner(), CIRCUIT: Owner()}
-        self.paused_s = self.disturbed_s = self.heard_s = -1e9
+        self.paused_s = self.disturbed_s = self.heard_s = self.taken_s = -1e9
         scenario = Scenario(
             chargers=1,
             equalizers=0,
@@ -468,7 +470,8 @@ class Life:
 
     def refuse(self) -> None:
         """Let the charger say no to the next command."""
-        if not self.is_quiet:
+        # What the cloud has taken is judged as done: the charger is not to change its mind then.
+        if not self.is_quiet and self.now_s - self.taken_s > TAKEN_S:
             self.charger.reject_next = True
 
     # -- what is judged ----------------------------------------------------------------------------
@@ -490,6 +493,7 @@ class Life:
             if origin == "held":
                 self._judge_held(name, amps)
             elif self.charger.reachable and amps and not self.charger.reject_next:
+                self.taken_s = self.now_s
                 self._takes_over(name, amps, origin)
         elif name == "pause_charging":
             self.paused_s = self.now_s
