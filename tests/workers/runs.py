@@ -64,17 +64,22 @@ async def _victim(site: Site) -> tuple[str, list[int]]:
     return name, await site.held(name)
 
 
-async def join(site: Site) -> None:
-    """Start one worker more, wait until it has its share, and let it go again."""
-    name = next(each for each in NAMES if each not in site.workers)
-    await _restarted(site, name)
-    held = await site.held(name)
-    await site.note_fault("leave", name, held)
+async def _handed_over(site: Site, fault: str, name: str, held: list[int]) -> None:
+    """End a worker by SIGTERM: it finishes, hands over, and ends with 0."""
+    await site.note_fault(fault, name, held)
     site.workers[name].signal(signal.SIGTERM)
     await site.replaced(name, held)
     status = await site.ended(name)
     if status != os.EX_OK:
         site.note("wrong_status", worker=name, status=status)
+
+
+async def join(site: Site) -> None:
+    """Start one worker more, wait until it has its share, and let it go again."""
+    name = next(each for each in NAMES if each not in site.workers)
+    await _restarted(site, name)
+    held = await site.held(name)
+    await _handed_over(site, "leave", name, held)
     del site.workers[name]
     await site.balanced()
 
@@ -110,12 +115,7 @@ async def stop(site: Site) -> None:
 async def term(site: Site) -> None:
     """SIGTERM: it finishes, hands over, and ends with 0."""
     name, held = await _victim(site)
-    await site.note_fault("term", name, held)
-    site.workers[name].signal(signal.SIGTERM)
-    await site.replaced(name, held)
-    status = await site.ended(name)
-    if status != os.EX_OK:
-        site.note("wrong_status", worker=name, status=status)
+    await _handed_over(site, "term", name, held)
     await _restarted(site, name)
 
 

@@ -594,10 +594,8 @@ class PhaseSwitches:
         paused = switch.paused
         if values is None or paused is None or not (switch.is_paused and paused.trusted):
             return False
-        at, came = (
-            values.measured_at(roles.DYNAMIC_LIMIT),
-            values.received_at(roles.DYNAMIC_LIMIT),
-        )
+        at = values.measured_at(roles.DYNAMIC_LIMIT)
+        came = values.received_at(roles.DYNAMIC_LIMIT)
         if at is None or came is None or not values.value(roles.DYNAMIC_LIMIT):
             return False
         # Stamps have whole seconds: within that of the pause the order of arrival counts.
