@@ -16,6 +16,7 @@ import pytest
 from bridge.cli.main import main
 from tests import canaries
 from tests.canaries import BROKER_PASSWORD, OTHERS, SITE, others_in, unpacked
+from tests.conftest import PATIENCE_S
 from tests.mosquitto import until
 from tests.ports import unused_port
 from tests.security.test_canaries import update
@@ -118,7 +119,10 @@ async def test_no_report_of_a_gateway_with_everything_shows_anything_of_others(
         plant = f"spBv1.0/{OTHERS['a plant']}/DBIRTH/canarygate/{ONE}"
         node = await said_by(s, "explain", plant)
         description = f"{OTHERS['a prefix']}/device/charger_{ONE}/config"
-        described = await said_by(s, "explain", description)
+        described = b""
+        async with asyncio.timeout(PATIENCE_S):  # a description follows some seconds behind CONNACK
+            while b"acknowledged" not in described:
+                described = await said_by(s, "explain", description)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             metrics = (await client.get("/metrics")).content
             page = (await client.get("/")).content

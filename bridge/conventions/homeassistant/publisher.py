@@ -312,7 +312,7 @@ class DiscoveryPublisher:
             return None
         return self._due_s if self._next_step_s is None else self._next_step_s
 
-    def explain(self, subject: Subject, _now: Timestamp) -> Iterator[str]:
+    def explain(self, subject: Subject, now: Timestamp) -> Iterator[str]:
         """Say what the broker has of a topic of the discovery, and what is waited for."""
         topic = "/".join(filter(None, (subject.device, subject.branch, subject.name)))
         if topic == self._places.status:
@@ -333,6 +333,8 @@ class DiscoveryPublisher:
             yield "the account's list of chargers is waited for"
         elif self._awaited:
             yield f"{len(self._awaited)} descriptions wait for the broker's acknowledgement"
+        elif self._due_s is not None:
+            yield f"descriptions are published in {max(self._due_s - now.mono_s, 0):.0f} s"
 
     # -- how ----------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ from bridge.core.effects import SavePublishedDiscovery
 from bridge.core.messages import Publish
 from bridge.core.records.discovery_record import PublishedDiscovery
 from bridge.core.records.moment import Timestamp
+from bridge.core.subjects import Subject
 from bridge.core.topics import HomeAssistantTopics, Topics
 from bridge.settings import (
     CommandSettings,
@@ -130,6 +131,20 @@ def test_a_charger_is_announced_once_it_settled(broker):
     assert list(broker.retained) == [DEVICE.format(ONE)]
     assert broker.seconds == SETTLE_S
     assert broker.announcer.deadline_s() is None
+
+
+def test_what_settles_is_explained_with_the_time_that_is_left():
+    """Until the first description goes out, its explanation names the seconds to wait."""
+    broker = Broker()
+    broker.announcer.connected(broker.now)
+    subject = Subject("homeassistant/device", f"charger_{ONE}", "config")
+    waited = "descriptions are published in 3 s"
+
+    assert waited in tuple(broker.announcer.explain(subject, broker.now))
+    broker.run()
+    assert tuple(broker.announcer.explain(subject, broker.now)) == (
+        f"the broker acknowledged the description of {ONE}",
+    )
 
 
 def test_what_came_by_then_is_in_the_first_message():
