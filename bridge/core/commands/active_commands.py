@@ -380,6 +380,7 @@ class ActiveCommands:
         guided: Those whose steps are carried out, by charger.
         named: Those that have a name, and what became of those that are finished.
         messages: The messages they came with.
+        last_seq: The last place in the order of arrival; 0 before the first command.
     """
 
     def __init__(self, shown: ShownState) -> None:
@@ -400,7 +401,7 @@ class ActiveCommands:
         self._shown = shown
         self.finished: deque[Command] = deque(maxlen=MAX_RECENTLY_FINISHED)
         self._unacknowledged: dict[str, Command] = {}
-        self._last_seq = 0
+        self.last_seq = 0
 
     # -- what others ask ---------------------------------------------------------------------
 
@@ -440,12 +441,12 @@ class ActiveCommands:
 
     def next_seq(self) -> int:
         """Return a command's place in the order of arrival; continues after a restart."""
-        self._last_seq += 1
-        return self._last_seq
+        self.last_seq += 1
+        return self.last_seq
 
     def reserve_sequence(self, seq: int) -> None:
         """Reserve a place that an earlier process has used."""
-        self._last_seq = max(self._last_seq, seq)
+        self.last_seq = max(self.last_seq, seq)
 
     # -- the way -----------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from msgspec.structs import replace
 
 from bridge.core.backoff import exponential_delay_s
 from bridge.core.commands.active_commands import ANY_CURRENT_A, ActiveCommands, Command
+from bridge.core.commands.persistence import CommandRecord
 from bridge.core.commands.shown_state import ShownState
 from bridge.core.commands.state_machine import FINAL, State
 from bridge.core.domain_events import DerivedTold, Output
@@ -197,7 +198,7 @@ class HeldLimits:
         if spec.is_paced:
             if command.seq < self._newest.get(key, 0):
                 return  # a newer limit ended first
-            self._newest[key] = command.seq
+            self._newest |= {(one, spec.name): command.seq for one in command.devices}
         if spec.name == CIRCUIT_LIMIT and not isinstance(argument, Release):
             for charger_id in command.devices - {command.charger_id}:
                 self._end((charger_id, spec.name), "a newer limit of the circuit", effects, now)
@@ -255,6 +256,21 @@ class HeldLimits:
             self._newest.pop((charger_id, name), None)
         for kept in (self._modes, self._amps):
             kept.pop(charger_id, None)
+
+    def recall(self, row: CommandRow, record: CommandRecord) -> None:
+        """Record a limit of an earlier process: no older one begins to be held.
+
+        Args:
+            row: Of a command that has its final state.
+            record: Its body.
+        """
+        spec = CATALOGUE.get(row.command)
+        is_ours = bool(record.origin)
+        if spec is None or not spec.is_paced or is_ours or State(row.state) not in IN_FORCE:
+            return
+        for charger_id in record.devices:
+            key = (charger_id, row.command)
+            self._newest[key] = max(record.seq, self._newest.get(key, 0))
 
     # -- what may have made the charger forget it --------------------------------------------
 

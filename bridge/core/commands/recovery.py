@@ -7,7 +7,7 @@ Rules:
 2. What was leaving or sent is in doubt: it is never sent again. What the charger reports, or the
    cloud's record, proves it or not; where nothing could ever prove it, it is unknown at once.
 3. What has its final answer is remembered for the rest of its day. An answer that no broker
-   acknowledged is published again as it was.
+   acknowledged is published again as it was. A limit with a final answer still ends older ones.
 4. What the gateway issued itself and had not sent is dropped. A switch whose steps had begun ends,
    and leaves the charger paused.
 5. What was allowed then and is not allowed now is refused.
@@ -27,6 +27,7 @@ from bridge.core.commands.active_commands import (
     Command,
 )
 from bridge.core.commands.confirmation import CommandConfirmation
+from bridge.core.commands.held_limits import HeldLimits
 from bridge.core.commands.persistence import (
     CommandRecord,
     read_idempotency_key,
@@ -72,10 +73,13 @@ class Recovery:
         policy: SendPolicy,
         confirmation: CommandConfirmation,
         switches: PhaseSwitches,
+        held: HeldLimits,
+        *,
         settings: CommandSettings,
     ) -> None:
         self._commands = commands
         self._switches = switches
+        self._held = held
         self._policy = policy
         self._confirmation = confirmation
         self._settings = settings
@@ -91,6 +95,8 @@ class Recovery:
                 effects.append(_unreadable(error))
         # Before any of them is remembered: only then is what is known this process's own.
         ours = {row.key: self._taken_here(row, record, now) for row, record in readable}
+        # Without a command of this process the order of arrival is that of the rows.
+        is_first = not self._commands.last_seq
         for row, record in sorted(readable, key=_arrival):
             self._commands.reserve_sequence(record.seq)
             if record.received_trusted:
@@ -101,6 +107,8 @@ class Recovery:
                     self._close(row, record, own, effects, now)
                 elif state in FINAL:
                     self._recall(row, record, state, effects, now)
+                    if is_first:
+                        self._held.recall(row, record)
                 else:
                     command = restore_command(row, record, now)
                     self._commands.add(command)

@@ -161,7 +161,12 @@ class CommandService:
         self._held = HeldLimits(self._active, self._shown)
         self._switches = PhaseSwitches(self._active, self._shown, settings.max_current_a)
         self._recovery = Recovery(
-            self._active, self._send_policy, self._confirmation, self._switches, settings
+            self._active,
+            self._send_policy,
+            self._confirmation,
+            self._switches,
+            self._held,
+            settings=settings,
         )
         self._schedules = ScheduleGuard(self._active)
         self._dispatcher = CommandDispatcher(

@@ -7,8 +7,17 @@ import pytest
 from bridge.core.commands.held_limits import RETRY_S, REVIEW_AFTER_S
 from bridge.core.domain_events import DerivedTold
 from bridge.core.effects import LogEntry, SaveCommand
-from bridge.errors import CloudUnavailable
-from tests.core.commands.bench import ID, OTHER, SITE, Garage, answers, call_of, calls_of
+from bridge.errors import CloudUnavailable, OutcomeUnknown
+from tests.core.commands.bench import (
+    ID,
+    OTHER,
+    SITE,
+    Garage,
+    answers,
+    call_of,
+    calls_of,
+    ticket,
+)
 
 HOLD = b'{"amps":16,"hold":true}'
 LIMIT = "dynamic_charger_current"
@@ -344,3 +353,47 @@ def test_one_that_waits_for_its_turn_is_not_sent_against_a_newer_limit(garage, b
     assert told(effects) == [None]
     effects = garage.fail(busy, CloudUnavailable("gone")) + garage.wait(60)
     assert SENT not in [call.request.body for call in calls_of(effects)]
+
+
+@pytest.mark.parametrize("newer", [b"20", b'{"release":true}'])
+def test_a_newer_limit_of_an_earlier_process_ends_one_in_doubt(garage, newer):
+    """What is learned of the older one after the restart does not make it be held."""
+    call = call_of(garage.send(LIMIT, HOLD))
+    garage.fail(call, OutcomeUnknown("no answer"))
+    for call in calls_of(garage.send(LIMIT, newer)):
+        garage.carry_out(call, shows={48: 20.0})
+    garage.restart()
+    garage.mono_s += 5
+    garage.respond(4711, 48)  # of another controller, and taken for the one to the older one
+    effects = garage.show({48: 32.0}) + garage.wait(100)
+
+    assert told(effects) == []
+    assert not calls_of(effects)
+
+
+def circuit_limit(garage, charger_id, payload):
+    """Send a limit of the circuit; return the request."""
+    effects = garage.send("dynamic_circuit_current", payload, charger_id)
+    for call in calls_of(effects):
+        if not call.request.body:
+            effects += garage.answer(call, SITE, 200)
+    (call,) = [one for one in calls_of(effects) if one.request.body]
+    return call
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_newer_limit_through_another_charger_of_the_circuit_ends_one_in_doubt(
+    garage, is_restarted
+):
+    """The limit of a circuit is one limit, whichever charger it was sent for."""
+    older = circuit_limit(garage, ID, b'{"value":10,"hold":true}')
+    garage.fail(older, OutcomeUnknown("no answer"))
+    newer = circuit_limit(garage, OTHER, b'{"value":12,"hold":true}')
+    garage.answer(newer, ticket(7, 22))
+    garage.respond(7, 22)
+    if is_restarted:
+        garage.restart()
+    garage.wait(40)
+
+    assert set(told(garage.effects)) == {12}
+    assert f"held-{ID}-dynamic_circuit_current" not in garage.rows
