@@ -10,7 +10,8 @@ Rules:
 2. It ends when a newer limit is sent, by this gateway or by another controller; when it is
    released; when its minutes are over. Only a value at the charger's maximum, with a reason for the
    charger to have forgotten the limit, counts as forgotten. Every other value is a newer command,
-   and nothing is ever sent against that.
+   and nothing is ever sent against that. A value of the second in which the limit was sent may be
+   newer, and counts as such.
 3. A charger that is paused stays so: its limit is sent again when the charge was resumed.
 4. Nothing is sent while a command for the same limit waits or is in progress, or phases are
    switched. So each limit has one owner at every moment.
@@ -61,6 +62,8 @@ SHOWN_WITHIN_S: Final = 12.0
 # Between an observation and the response to the command that caused it.
 RESPONSE_DELAY_S: Final = 3.0
 CLOCKS_DIFFER: Final = timedelta(seconds=3)
+# Most stamps of the charger have whole seconds: within one they do not tell what was first.
+STAMP_STEP: Final = timedelta(seconds=1)
 STEP_TTL_S: Final = 60.0
 RETRY_S: Final = 60.0
 MAX_RETRY_S: Final = 900.0
@@ -94,7 +97,7 @@ class HeldLimit(msgspec.Struct):
         was_shown: The charger showed it since it was sent.
         due_s: Monotonic time at which it is looked at.
         step: The command that sends it again, while that is in progress.
-        failures: How often that failed in a row.
+        failures: How often that failed in a row, or was confirmed and not shown.
     """
 
     argument: Current | Phases
@@ -350,8 +353,8 @@ class HeldLimits:
             (amps or 0.0) >= min(amount(values, MAXIMA[number]) or HIGHEST_A, HIGHEST_A)
             for number, amps in shown.items()
         )
-        if not held.was_shown and not self._is_later(charger_id, shown, held.since):
-            self._not_shown(key, held, effects, now, is_max=is_max)
+        if not held.was_shown and not self._is_newer(charger_id, shown, held, is_max=is_max):
+            self._not_shown(key, held, effects, now)
             return
         # The response to the resume of another controller comes behind what it causes, or before.
         within_s = RESPONSE_DELAY_S if held.is_resumed else 0.0
@@ -363,7 +366,7 @@ class HeldLimits:
 
     def _shows(self, key: Key, held: HeldLimit, effects: list[Output], now: Timestamp) -> None:
         """Handle that the charger shows the limit."""
-        held.was_shown, forgot = True, held.forgot
+        held.was_shown, held.failures, forgot = True, 0, held.forgot
         if forgot is None:
             return
         earlier = replace(forgot, wall=forgot.wall - CLOCKS_DIFFER)
@@ -375,21 +378,36 @@ class HeldLimits:
         else:
             held.due_s = forgot.mono_s + REASON_LASTS_S + 1.0
 
-    def _not_shown(
-        self, key: Key, held: HeldLimit, effects: list[Output], now: Timestamp, *, is_max: bool
-    ) -> None:
-        """Handle that what the charger shows is not measured after the limit was sent.
+    def _not_shown(self, key: Key, held: HeldLimit, effects: list[Output], now: Timestamp) -> None:
+        """Handle that what the charger shows was measured before the limit was sent.
 
-        The effect of an earlier resume may have been the last of it, within the same second.
+        The effect of an earlier resume may have been the last of it, within the same second. Or
+        the limit did not arrive: what confirmed it was a response to another controller.
         """
         is_late = now.mono_s - held.since.mono_s >= SHOWN_WITHIN_S
-        if held.is_unsure or (is_max and is_late and self._shown.stream_since_s is not None):
+        if held.is_unsure:
+            self._send_again(key, held, effects, now)
+        elif is_late and self._shown.stream_since_s is not None:
+            held.failures += 1
             self._send_again(key, held, effects, now)
         elif not is_late:
             held.due_s = now.mono_s + REVIEW_AFTER_S
 
+    def _is_newer(
+        self, charger_id: str, shown: Iterable[int], held: HeldLimit, *, is_max: bool
+    ) -> bool:
+        """Return whether what the charger shows instead of a limit was set after that was sent.
+
+        The maximum is what a charger goes to by itself, any other value is set by a command.
+        """
+        since = held.since
+        if not is_max:
+            since = replace(since, wall=since.wall - STAMP_STEP)
+        is_answered = not is_max and held.foreign_s > since.mono_s
+        return is_answered or self._is_later(charger_id, shown, since)
+
     def _is_later(self, charger_id: str, shown: Iterable[int], since: Timestamp) -> bool:
-        """Return whether what the charger shows was measured after the limit was sent."""
+        """Return whether what the charger shows was measured after a moment."""
         values = self._shown.latest[charger_id]
         stamps = [values.measured_at(number) for number in shown]
         return since.trusted and any(at is not None and at > since.wall for at in stamps)
@@ -436,15 +454,16 @@ class HeldLimits:
             return
         held.step = None
         if command.state in (State.CONFIRMED, State.NOOP):
-            held.since, held.was_shown, held.failures = command.sent or now, False, 0
-            held.is_unsure = False
-            held.due_s = now.mono_s + REVIEW_AFTER_S
-            return
-        held.failures += 1
-        if held.forgot is not None:  # the reason does not become older while it cannot be sent
-            held.forgot = replace(held.forgot, mono_s=now.mono_s)
-        wait_s = exponential_delay_s(held.failures, first_s=RETRY_S, longest_s=MAX_RETRY_S)
-        held.due_s = now.mono_s + wait_s
+            held.since, held.was_shown, held.is_unsure = command.sent or now, False, False
+        else:
+            held.failures += 1
+            if held.forgot is not None:  # the reason does not become older while it cannot be sent
+                held.forgot = replace(held.forgot, mono_s=now.mono_s)
+        held.due_s = now.mono_s + REVIEW_AFTER_S
+        if held.failures:
+            held.due_s = now.mono_s + exponential_delay_s(
+                held.failures, first_s=RETRY_S, longest_s=MAX_RETRY_S
+            )
 
     def _look_again(self, charger_id: str, now: Timestamp) -> None:
         for held in self._of(charger_id):

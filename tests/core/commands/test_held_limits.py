@@ -397,3 +397,48 @@ def test_a_newer_limit_through_another_charger_of_the_circuit_ends_one_in_doubt(
 
     assert set(told(garage.effects)) == {12}
     assert f"held-{ID}-dynamic_circuit_current" not in garage.rows
+
+
+def test_another_controllers_limit_of_the_same_second_ends_it(garage):
+    """Stamps of whole seconds do not tell which was first, and the other one may be newer."""
+    shown_at = garage.now.wall.replace(microsecond=0)
+    garage.mono_s += 0.9
+    effects = garage.carry_out(call_of(garage.send(LIMIT, HOLD)), shows={})
+    garage.values.held[48] = (12.0, shown_at)
+    effects += garage.wait(20)
+    assert told(effects) == [16, None]
+    garage.show({109: 1})
+    garage.show({109: 3})
+
+    assert not calls_of(effects + garage.wait(300))
+
+
+def test_another_controllers_limit_ends_it_whatever_the_clocks_say(garage):
+    """The charger's clock is behind, and the response to the other controller came after ours."""
+    garage.show({48: 12.0})
+    garage.mono_s += 2
+    garage.carry_out(call_of(garage.send(LIMIT, HOLD)), shows={})
+    garage.mono_s += 1
+    garage.respond(4711, 48)
+    (response,) = garage.foreign
+    effects = garage.take(garage.journal.foreign(response, garage.now)) + garage.wait(100)
+
+    assert told(effects) == [None]
+    assert not calls_of(effects)
+
+
+def test_one_that_was_confirmed_and_is_not_shown_is_sent_again(garage):
+    """What confirmed it was a response to another controller; more and more rarely."""
+    garage.show({48: 12.0})
+    garage.mono_s += 2
+    garage.carry_out(call_of(garage.send(LIMIT, HOLD)), shows={})
+    calls = []
+    for _ in range(1000):
+        new = calls_of(garage.pass_s(1.0))
+        for call in new:
+            garage.carry_out(call, shows={})
+        calls += new
+    assert 2 <= len(calls) <= 6
+
+    assert is_sent_again(garage, garage.wait(900))
+    assert not calls_of(garage.wait(900))
