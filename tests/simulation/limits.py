@@ -96,6 +96,7 @@ class Asked:
         fields: Of its payload.
         message: As the broker delivers it, again and again until it is acknowledged.
         at_s: When it was asked for.
+        sent_s: When the gateway sent it last because it was asked for.
         is_acked: The gateway acknowledged it.
         finals: Its different final results.
     """
@@ -104,19 +105,21 @@ class Asked:
     fields: dict[str, Any]
     message: MqttMessage
     at_s: float = 0.0
+    sent_s: float = -1e9
     is_acked: bool = False
     finals: list[tuple[str, str | None, str | None]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Owner:
-    """Whose limit is in force at the charger, and who asked for the newest one."""
+    """Whose limit is in force at the charger, who asked for the newest one, and when."""
 
     who: str = "vendor"
     amps: float = 0.0
     since_s: float = -1e9
     newest: str = ""
     newest_s: float = -1e9
+    asked_s: float = -1e9
 
 
 class Life:
@@ -318,7 +321,9 @@ class Life:
         request, rng = effect.request, self.rng
         kind = rng.random() if rng.random() < self.trouble and not self.is_quiet else 1.0
         name = request.path.rsplit("/", 1)[1]
-        origin = self._origin(effect)
+        origin, asked = self._origin(effect)
+        if asked is not None and request.method == "POST":
+            asked.sent_s = self.now_s
         if kind < 0.25:  # never arrives, and nobody says so
             self.later(
                 effect.within_s,
@@ -335,7 +340,7 @@ class Life:
             return
 
         def arrive() -> None:
-            answer = self._executed(request, name, origin)
+            answer = self._executed(request, name, origin, asked)
             if kind < 0.75:  # carried out, and the answer is lost
                 self.later(
                     effect.within_s,
@@ -351,21 +356,26 @@ class Life:
         """Give the core an answer in a moment."""
         self.later(self.rng.uniform(0.02, 0.5), lambda: self.give(event), of_process=True)
 
-    def _origin(self, effect: SendRequest) -> str:
-        """Return why the gateway sends a command: empty where somebody asked for it."""
+    def _origin(self, effect: SendRequest) -> tuple[str, Asked | None]:
+        """Return why the gateway sends a command, and what asked for it if anything did."""
         assert self.core is not None
         if effect.tag.owner != "commands":
-            return ""
+            return "", None
         commands = self.core.components["commands"].inner  # type: ignore[attr-defined]
         command = commands._dispatcher._pending[effect.tag.ref].command
-        return "step" if command.parent is not None else str(command.origin)
+        if command.parent is not None:
+            return "step", None
+        name = command.request.id
+        return str(command.origin), None if name is None else self.asked[int(name[1:])]
 
-    def _executed(self, request: Any, name: str, origin: str) -> Callable[[Any], Any]:
+    def _executed(
+        self, request: Any, name: str, origin: str, asked: Asked | None
+    ) -> Callable[[Any], Any]:
         path, _, query = request.path.partition("?")
         self._live()
         if "/commands/" in path or (name == CIRCUIT and request.method == "POST"):
             self.note("cloud", name, request.body, origin)
-            self.judge_execution(name, request.body, origin)
+            self.judge_execution(name, request.body, origin, asked)
         for method, pattern, route in ROUTES:
             match = pattern.fullmatch(path) if method == request.method else None
             if match is not None:
@@ -480,7 +490,9 @@ class Life:
         """Note that the charger goes back to its maximum."""
         self.owners[name].who, self.owners[name].since_s = "vendor", self.now_s
 
-    def judge_execution(self, name: str, body: bytes | None, origin: str) -> None:
+    def judge_execution(
+        self, name: str, body: bytes | None, origin: str, asked: Asked | None
+    ) -> None:
         """Judge a command of the gateway that the cloud carries out now."""
         if name == "set_phase_mode":
             self.counts["phase modes"] += 1
@@ -494,7 +506,7 @@ class Life:
                 self._judge_held(name, amps)
             elif self.charger.reachable and amps and not self.charger.reject_next:
                 self.taken_s = self.now_s
-                self._takes_over(name, amps, origin)
+                self._takes_over(name, amps, origin, asked)
         elif name == "pause_charging":
             self.paused_s = self.now_s
         elif name == "resume_charging":
@@ -503,15 +515,15 @@ class Life:
             self._forgets(LIMIT)
             self._forgets(CIRCUIT)
 
-    def _takes_over(self, name: str, amps: int, origin: str) -> None:
+    def _takes_over(self, name: str, amps: int, origin: str, asked: Asked | None) -> None:
         """Note whose limit is in force from now on."""
         who = "step" if origin == "step" else "plain"
         if origin == "" and self._holding(name, amps):
             who = "held"
         owner = self.owners[name]
         owner.who, owner.since_s, owner.amps = who, self.now_s, float(amps)
-        if origin == "":
-            owner.newest, owner.newest_s = who, self.now_s
+        if asked is not None:
+            owner.newest, owner.newest_s, owner.asked_s = who, self.now_s, asked.at_s
 
     def _judge_held(self, name: str, amps: int) -> None:
         """Judge a limit that the gateway sends again."""
@@ -520,10 +532,12 @@ class Life:
         is_unheard = self.now_s - owner.since_s < UNHEARD_S
         # The vendor's own maximum may have overwritten it, as behind a resume.
         is_in_force = self._shown(name) == owner.amps
-        asked_s = max(each.at_s for each in self._holding(name, amps))
-        is_older = owner.since_s < asked_s  # and what was asked for behind it got lost
+        holding = self._holding(name, amps)
+        asked_s = max(each.at_s for each in holding)
+        # A command that waited for its turn counts from its sending, which may have got lost.
+        is_older = owner.since_s < max(asked_s, *(each.sent_s for each in holding))
         was_unheard = self.now_s - owner.newest_s < UNHEARD_S
-        if owner.newest == "plain" and owner.newest_s > asked_s and not was_unheard:
+        if owner.newest == "plain" and owner.asked_s > asked_s and not was_unheard:
             self.fail("a held limit was sent again behind a newer one")
         is_newer = owner.who in ("foreign", "plain") and not is_older
         if is_newer and is_in_force and not is_unheard:
