@@ -413,9 +413,9 @@ class _Restoring:
         return self._nodes[number]
 
     def _object(self, number: int) -> Any:
+        node = self._node(number)
         if number in self._objects:
             return self._objects[number]
-        node = self._node(number)
         kind = _kind_of(node)
         if kind is types.MappingProxyType:  # never filled itself
             held: dict[Any, Any] = {}
