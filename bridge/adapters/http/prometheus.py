@@ -1,9 +1,6 @@
-"""``/metrics``: the counters in the Prometheus format.
+"""The counters in the Prometheus format; see :mod:`bridge.adapters.http.metrics`."""
 
-The library that spells the format is imported when the server is switched on, and not before.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from msgspec.structs import asdict
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -17,13 +14,12 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from bridge.adapters.http.server import Handler, Reply
+from bridge.adapters.http.server import Reply
 from bridge.core.changes import HealthChanged
 from bridge.core.partitions import is_free
 from bridge.monitoring.metrics import COUNTERS, Metrics
 from bridge.ports import QueueDepth
 
-PATH = "/metrics"
 PREFIX = "charger_bridge_"
 CLOUD_STATES = ("connected", "degraded", "disconnected", "auth_failed", "blocked")
 
@@ -125,13 +121,13 @@ class MetricsCollector(Collector):
         return histogram
 
 
-def routes(metrics: Metrics, version: str, backlog: QueueDepth) -> dict[str, Handler]:
-    """Return the path and what answers it."""
+def exposition(metrics: Metrics, version: str, backlog: QueueDepth) -> Callable[[], Reply]:
+    """Return what makes the answer to a request."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     registry.register(MetricsCollector(metrics, version, backlog))
-    return {PATH: lambda: Reply(generate_latest(registry), CONTENT_TYPE_LATEST)}
+    return lambda: Reply(generate_latest(registry), CONTENT_TYPE_LATEST)
 
 
 def _gauge(name: str, text: str, value: object) -> GaugeMetricFamily:

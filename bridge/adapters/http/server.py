@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import functools
 import ipaddress
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Final
 
 import h11
@@ -95,7 +95,8 @@ class EventStream(msgspec.Struct, frozen=True):
     content_type: str = "text/event-stream"
 
 
-Handler = Callable[[], Reply | EventStream]
+Answer = Reply | EventStream
+Handler = Callable[[], Answer | Awaitable[Answer]]
 
 
 class ClientGone(Exception):
@@ -182,7 +183,7 @@ class HttpServer:
         slowest.transport.abort()
         log.debug("http.client_dropped", connections=MAX_CONNECTIONS)
 
-    def _answer(self, peer: Address | None, request: h11.Request) -> Reply | EventStream:
+    async def _answer(self, peer: Address | None, request: h11.Request) -> Answer:
         """Choose the answer to a request. Total."""
         if not self._may_connect(peer):
             return Reply(b"only the proxy may ask; see http.proxy\n", status=403)
@@ -195,7 +196,8 @@ class HttpServer:
         if handler is None:
             return Reply(b"not found\n", status=404)
         try:
-            reply = handler()
+            made = handler()
+            reply = await made if isinstance(made, Awaitable) else made
         except Exception:  # a mistake in a view must not reach the client, or end the server
             log.exception("http.handler_failed")
             return Reply(b"internal error\n", status=500)
@@ -222,7 +224,7 @@ class _Connection:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        answer: Callable[[h11.Request], Reply | EventStream],
+        answer: Callable[[h11.Request], Awaitable[Answer]],
         waits: Callable[..., None],
     ) -> None:
         self._reader = reader
@@ -247,7 +249,7 @@ class _Connection:
                 return
             if request is None:
                 return
-            await self._send(self._answer(request), is_head=request.method == b"HEAD")
+            await self._send(await self._answer(request), is_head=request.method == b"HEAD")
             if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
                 return
             self._http.start_next_cycle()
@@ -276,7 +278,7 @@ class _Connection:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._send(Reply(b"unreadable request\n", status=status), is_head=False)
 
-    async def _send(self, reply: Reply | EventStream, *, is_head: bool) -> None:
+    async def _send(self, reply: Answer, *, is_head: bool) -> None:
         if isinstance(reply, Reply):
             length = (("content-length", str(len(reply.body))),)
             await self._write(_head(reply.status, reply.content_type, length))

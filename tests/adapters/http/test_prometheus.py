@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.adapters.http.metrics import CLOUD_STATES, PREFIX, routes
+from bridge.adapters.http.prometheus import CLOUD_STATES, PREFIX, exposition
 from bridge.core.changes import CloudStateChanged, ReportCounts
 from bridge.core.delivery.outbox import Outbox
 from bridge.core.events import MqttConnected, ObservationsReceived, StoreMaintained
@@ -15,7 +15,7 @@ from tests.health import health
 
 def samples(tally):
     """Render the metrics and read them with Prometheus' own parser."""
-    text = routes(tally, "1.2.3", Outbox())["/metrics"]().body.decode()
+    text = exposition(tally, "1.2.3", Outbox())().body.decode()
     return {
         (sample.name, *sorted(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(text)

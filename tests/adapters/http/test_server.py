@@ -19,6 +19,12 @@ def broken():
     raise RuntimeError("canary-4711")
 
 
+async def later():
+    """Answer as a view does that has to wait first."""
+    await asyncio.sleep(0)
+    return Reply(b"later\n")
+
+
 async def ticks():
     """Send three pieces."""
     for number in range(3):
@@ -36,6 +42,7 @@ ROUTES = {
     "/": lambda: Reply(b"hello\n"),
     "/long": lambda: Reply(b"x" * 200_000),
     "/endless": lambda: EventStream(endless()),
+    "/later": later,
     "/broken": broken,
     "/feed": lambda: EventStream(ticks()),
 }
@@ -134,7 +141,15 @@ async def test_only_the_proxy_and_this_machine_may_connect(clock, proxy, peer, a
     server = HttpServer(HttpSettings(proxy=proxy), ROUTES, clock)
     request = h11.Request(method="GET", target="/", headers=[("host", "127.0.0.1")])
     address = None if peer is None else module._address(peer)
-    assert server._answer(address, request).status == (200 if allowed else 403)
+    answer = await server._answer(address, request)
+    assert answer.status == (200 if allowed else 403)
+
+
+async def test_a_view_may_wait(clock, free_port):
+    """An answer that is not known at once is sent like any other."""
+    async with serving(clock, free_port) as url, httpx.AsyncClient() as client:
+        found = await client.get(f"{url}/later")
+    assert (found.status_code, found.text) == (200, "later\n")
 
 
 async def test_a_mistake_in_a_view_stays_inside(clock, free_port):
