@@ -31,7 +31,6 @@ from bridge.adapters.state_files.published_discovery import KeptDiscovery
 from bridge.adapters.store.backends import cluster_of
 from bridge.cluster.account_lists import AccountLists, PartitionCloud
 from bridge.cluster.partition import Partition
-from bridge.cluster.supervisor import Supervisor
 from bridge.config.reload import change
 from bridge.convention_connection import ConventionConnection, connection_of
 from bridge.conventions.convention import Convention
@@ -54,7 +53,6 @@ from bridge.core.partitions import SPEAKER, Division
 from bridge.core.records.command_row import SESSION_S
 from bridge.core.records.lease import ClusterView, Lease
 from bridge.core.records.stored_tokens import account_of
-from bridge.core.speaker.composition import Speaker
 from bridge.core.speaker.merging import MergedStatus
 from bridge.core.store_status import store_opened
 from bridge.core.topics import Topics
@@ -303,6 +301,8 @@ async def _serve_alone(
 
 async def _serve_cluster(process: Process, stop: asyncio.Event, watchdog: Watchdog) -> int:
     """Run a worker: a gateway for each partition whose lease it has."""
+    from bridge.cluster.supervisor import Supervisor  # noqa: PLC0415 - most are no worker
+
     settings = process.active.settings
     beat = _beat(watchdog)
     _import_early(settings)
@@ -367,7 +367,9 @@ async def _serve_cluster(process: Process, stop: asyncio.Event, watchdog: Watchd
 
 
 def _import_early(settings: Settings) -> None:
-    """Import what a gateway needs for its source: a takeover has no time for that."""
+    """Import what a gateway may need: a takeover has no time for that."""
+    if settings.cluster.is_divided:
+        from bridge.core.speaker import composition  # noqa: F401, PLC0415 - for workers alone
     if settings.easee.source == "amqp":
         from bridge.adapters.amqp import divider, source  # noqa: F401, PLC0415 - an extra
         from bridge.adapters.mqtt import read_back  # noqa: F401, PLC0415 - for it alone
@@ -636,6 +638,8 @@ async def _speaker(process: Process, place: Place, made: asyncio.Future[bytes]) 
         place: Of partition 0.
         made: The key of this installation, once it was read.
     """
+    from bridge.core.speaker.composition import Speaker  # noqa: PLC0415 - for workers alone
+
     salt = await made
     settings, clock = process.active.settings, process.clock
     queue = process.speaker = EventQueue()
@@ -949,7 +953,7 @@ def _web(
     settings: HttpSettings, counters: Metrics, backlog: QueueDepth, clock: Clock
 ) -> Callable[[], Awaitable[None]]:
     """Create the web server if enabled."""
-    from bridge.adapters.http import health, metrics, page  # noqa: PLC0415 - 3 MB most do not need
+    from bridge.adapters.http import health, metrics, page  # noqa: PLC0415 - most do not need them
     from bridge.adapters.http.server import HttpServer  # noqa: PLC0415 - likewise
 
     routes = health.routes(counters) | metrics.routes(counters, bridge.__version__, backlog)

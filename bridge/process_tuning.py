@@ -33,15 +33,15 @@ M_ARENA_MAX: Final = -8  # of malloc.h
 MAX_HEAPS: Final = 1
 
 
-def load_libraries() -> None:
-    """Import the greedy libraries without what they would take.
+def load_libraries(*names: str) -> None:
+    """Import libraries without what they would take; those of :data:`IMPORTS_EXTRAS` by default.
 
     The collector is off from here to :func:`tune_gc`: what is imported stays, and looking through
     it again and again is an eighth of the processor time of a start.
     """
     gc.disable()
     with import_blocked(*BLOCKED_EXTRAS):
-        for name in IMPORTS_EXTRAS:
+        for name in names or IMPORTS_EXTRAS:
             importlib.import_module(name)
 
 

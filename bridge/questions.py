@@ -16,10 +16,8 @@ from bridge.core.partitions import SPEAKER
 from bridge.core.subjects import BRIDGE
 from bridge.errors import BridgeError, RecordError
 from bridge.ports import Clock
-from bridge.recorder.explanation import explanation
 from bridge.recorder.links import explained
 from bridge.recorder.recording import Excerpt, Recorder
-from bridge.recorder.replaying import Record
 
 MAX_TOPIC: Final = 1024
 # No partition has this number.
@@ -96,6 +94,9 @@ class Questions:
         settings, version, salt = core.settings, core.status.version, self._salt
 
         def replayed() -> list[str]:
+            from bridge.recorder.explanation import explanation  # noqa: PLC0415 - few ever ask
+            from bridge.recorder.replaying import Record  # noqa: PLC0415 - likewise
+
             record = Record(settings, version, salt, excerpt.states(), excerpt.stream())
             return explanation(record, topic, tells_end=False)
 

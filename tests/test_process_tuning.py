@@ -26,12 +26,30 @@ def test_no_library_brings_others_along():
     assert loaded == ""
 
 
+def test_the_command_line_brings_nothing_along():
+    """What is hidden stays hidden for the program as it is started, before it has a command."""
+    loaded = fresh(
+        "import gc, sys, bridge.__main__ as program\n"
+        "from bridge.process_tuning import BLOCKED_EXTRAS\n"
+        "sys.argv = ['charger-bridge', '--version']\n"
+        "try: program.main()\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} & {*BLOCKED_EXTRAS}),"
+        "gc.isenabled())"
+    )
+
+    assert loaded.splitlines()[-1] == "True"
+
+
 def test_what_few_need_is_not_loaded():
-    """A configuration without mistakes and schedules is read without what these need."""
+    """Without mistakes, schedules, Sparkplug and a cluster, none of their modules is loaded."""
     loaded = fresh(
         "import sys; from bridge.config import loading;"
         "from bridge.process_tuning import load_libraries; load_libraries();"
-        "import bridge.app; print({'difflib', 'sysconfig', 'zoneinfo'} & {*sys.modules})"
+        "import bridge.app; from bridge.recorder.values import row_names; row_names();"
+        "print({'difflib', 'pkgutil', 'sysconfig', 'zoneinfo', 'bridge.cluster.supervisor',"
+        " 'bridge.core.speaker.composition', 'bridge.conventions.sparkplug.convention',"
+        " 'bridge.recorder.replaying'} & {*sys.modules})"
     )
 
     assert loaded == "set()"

@@ -24,7 +24,7 @@ from bridge.core.messages import Publish
 from bridge.core.records.moment import Timestamp
 from bridge.core.requests import IncomingRequest
 from bridge.errors import RecordError
-from bridge.recorder.values import class_name, classes
+from bridge.recorder.values import is_named
 from bridge.settings import Settings
 
 
@@ -169,7 +169,7 @@ class RecordedConvention:
 
 def is_recordable(convention: Convention) -> bool:
     """Return whether a record can hold the state of a convention with a connection of its own."""
-    return convention.connection is not None and class_name(type(convention)) in classes()
+    return convention.connection is not None and is_named(type(convention))
 
 
 def recorded(conventions: Iterable[Convention], note: Note) -> tuple[Convention, ...]:

@@ -14,10 +14,10 @@ import importlib
 import itertools
 import opcode
 import operator
-import pkgutil
+import sys
 import types
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -53,9 +53,16 @@ def per_class(function: Callable[[type], T]) -> Callable[[type], T]:
     return cast("Callable[[type], T]", cache(function))
 
 
+def is_recorded(module: str) -> bool:
+    """Return whether a record may hold what a module defines."""
+    return module in PACKAGES or module.startswith(tuple(f"{name}." for name in PACKAGES))
+
+
 @cache
 def modules() -> tuple[types.ModuleType, ...]:
-    """Import and return the modules whose classes a record may hold."""
+    """Import and return the modules whose classes a record may hold: to read one."""
+    import pkgutil  # noqa: PLC0415 - few records are ever read
+
     found = []
     for name in PACKAGES:
         module = importlib.import_module(name)
@@ -73,6 +80,16 @@ def classes() -> Mapping[str, type]:
         for module in modules()
         for each in _own_classes(module, module.__name__)
     }
+
+
+@per_class
+def is_named(kind: type) -> bool:
+    """Return whether a record may hold instances of a class.
+
+    This is whether :func:`classes` has it, found without importing what is not used.
+    """
+    module = kind.__module__
+    return is_recorded(module) and kind in _own_classes(sys.modules[module], module)
 
 
 def _own_classes(holder: object, module: str) -> list[type]:
@@ -101,10 +118,13 @@ def class_name(kind: type) -> str:
 def row_names() -> Mapping[int, str]:
     """Return the names of the values that modules define, by identity.
 
-    Rows of tables are part of the program: a record names them and does not repeat them.
+    Rows of tables are part of the program: a record names them and does not repeat them. Of modules
+    that are not loaded when this is called first, nothing can be in a state: the core and its
+    conventions import no module of theirs later.
     """
     names: dict[int, str] = {}
-    for name, value in _rows().items():
+    loaded = [sys.modules[name] for name in sorted(filter(is_recorded, sys.modules))]
+    for name, value in _rows(loaded).items():
         names.setdefault(id(value), name)
     return names
 
@@ -112,12 +132,12 @@ def row_names() -> Mapping[int, str]:
 @cache
 def rows() -> Mapping[str, object]:
     """Return the values that modules define, by name: to read a record, and never to write one."""
-    return _rows()
+    return _rows(modules())
 
 
-def _rows() -> dict[str, object]:
+def _rows(defining: Iterable[types.ModuleType]) -> dict[str, object]:
     by_name: dict[str, object] = {}
-    for module in modules():
+    for module in defining:
         for name, value in vars(module).items():
             if name.startswith("__"):
                 continue
@@ -342,7 +362,7 @@ def _writer(kind: type) -> Write:
     if issubclass(kind, str | int) and kind.__module__.startswith("bridge."):
         base = kind.__mro__[1]
         return lambda value, _encode: ["c", class_name(kind), base(value)]
-    if class_name(kind) in classes():
+    if is_named(kind):
         return _unless_row(_fields_writer(kind))
     return _unless_row(_refuse)
 
@@ -386,7 +406,7 @@ def _write_mapping(value: Any, encode: Encode) -> Plain:
 
 def _write_error(error: Any, encode: Encode) -> Plain:
     kind = type(error)
-    if class_name(kind) not in classes():
+    if not is_named(kind):
         # Its text may hold anything; what the core sees of it is its type and its text.
         while kind.__module__ != "builtins":
             kind = kind.__mro__[1]
