@@ -15,7 +15,10 @@ Rules:
 3. A charger that is paused stays so: its limit is sent again when the charge was resumed.
 4. Nothing is sent while a command for the same limit waits or is in progress, or phases are
    switched. So each limit has one owner at every moment.
-5. It is sent as a command of the gateway itself, with the same pace, retries and request budget.
+5. The limit of a circuit is held by the charger it was sent for. Another charger of the circuit
+   that restarts may have forgotten it for all of them, and may be the one that responds to another
+   controller.
+6. It is sent as a command of the gateway itself, with the same pace, retries and request budget.
 """
 
 import math
@@ -87,7 +90,9 @@ class HeldLimit(msgspec.Struct):
     """One limit that is held.
 
     Attributes:
+        key: Charger and command.
         argument: The limit.
+        devices: Chargers it concerns: all of the circuit for a circuit's limit.
         since: When it was sent first.
         ends_s: Monotonic time at which its minutes are over.
         forgot: Since when the charger may have forgotten it, or None.
@@ -100,7 +105,9 @@ class HeldLimit(msgspec.Struct):
         failures: How often that failed in a row, or was confirmed and not shown.
     """
 
+    key: Key
     argument: Current | Phases
+    devices: frozenset[str]
     since: Timestamp
     ends_s: float = math.inf
     forgot: Timestamp | None = None
@@ -135,6 +142,7 @@ class _Body(msgspec.Struct):
     value: dict[str, Any]
     ends_at: datetime | None = None
     trusted: bool = True
+    devices: tuple[str, ...] = ()
 
 
 class HeldLimits:
@@ -148,6 +156,8 @@ class HeldLimits:
         self._commands = commands
         self._shown = shown
         self._held: dict[Key, HeldLimit] = {}
+        # By charger: the one that holds the limit of its circuit, or did.
+        self._holders: dict[str, str] = {}
         self._rows: dict[str, _Row] = {}
         # Decided by this process: what a store that opens later says of them is older.
         self._decided: set[Key] = set()
@@ -212,7 +222,10 @@ class HeldLimits:
         elif spec.is_guided and argument.amps is not None:
             self._end((command.charger_id, CHARGER_LIMIT), f"a newer {spec.name}", effects, now)
         for held in self._of(command.charger_id):
-            if command.state is not State.NOOP and (spec.lags(argument) or spec.name == "reboot"):
+            is_lost = spec.name == "reboot" or (
+                spec.lags(argument) and held.key[0] == command.charger_id
+            )
+            if is_lost and command.state is not State.NOOP:
                 held.may_have_forgotten(now, is_unsure=True)
         self._look_again(command.charger_id, now)
 
@@ -220,19 +233,31 @@ class HeldLimits:
         argument, key = command.argument, (command.charger_id, command.spec.name)
         sent = command.sent or now
         minutes = argument.minutes
-        held = HeldLimit(argument, sent)
+        held = HeldLimit(key, argument, command.devices, sent)
         held.ends_s = sent.mono_s + 60 * minutes if minutes else math.inf
         held.due_s = now.mono_s + REVIEW_AFTER_S
         if command.state in (State.UNCONFIRMED, State.UNKNOWN):
             held.may_have_forgotten(now, is_unsure=True)
-        self._held[key] = held
-        self._commands.is_holding = True
+        self._hold(held)
         self._note_shown(command.charger_id)
         self._write(key, held, HELD, now)
         self._tell(command.charger_id, effects)
 
+    def _hold(self, held: HeldLimit) -> None:
+        charger_id, name = held.key
+        self._held[held.key] = held
+        self._commands.is_holding = True
+        if name == CIRCUIT_LIMIT:
+            self._holders |= dict.fromkeys(held.devices, charger_id)
+
     def release(self, charger_id: str, name: str, effects: list[Output], now: Timestamp) -> bool:
-        """End a held limit that its owner releases; return whether there was one."""
+        """End a held limit that its owner releases; return whether there was one.
+
+        The limit of a circuit is released by any of its chargers.
+        """
+        for held in self._of(charger_id):
+            if held.key[1] == name:
+                return self._end(held.key, "released", effects, now)
         return self._end((charger_id, name), "released", effects, now)
 
     def _end(self, key: Key, why: str, effects: list[Output], now: Timestamp) -> bool:
@@ -257,7 +282,7 @@ class HeldLimits:
             self._end((charger_id, name), "the charger left", effects, now)
         for name in (CHARGER_LIMIT, CIRCUIT_LIMIT):
             self._newest.pop((charger_id, name), None)
-        for kept in (self._modes, self._amps):
+        for kept in (self._modes, self._amps, self._holders):
             kept.pop(charger_id, None)
 
     def recall(self, row: CommandRow, record: CommandRecord) -> None:
@@ -290,7 +315,8 @@ class HeldLimits:
             is_restarted = (
                 number == roles.REBOOT_REASON and observation.measured_at > held.since.wall
             )
-            if is_resumed or is_connected or is_restarted:
+            is_own = held.key[0] == charger_id
+            if is_restarted or (is_own and (is_resumed or is_connected)):
                 held.may_have_forgotten(
                     now, is_resumed=is_resumed, is_unsure=is_restarted or is_connected
                 )
@@ -314,10 +340,9 @@ class HeldLimits:
 
     def foreign(self, response: ChargerResponse, now: Timestamp) -> None:
         """Handle a command of another controller."""
-        for name in (CHARGER_LIMIT, CIRCUIT_LIMIT):
-            held = self._held.get((response.charger_id, name))
-            is_about = response.command_id in CATALOGUE[name].response_ids
-            if held is not None and is_about and response.accepted:
+        for held in self._of(response.charger_id):
+            is_about = response.command_id in CATALOGUE[held.key[1]].response_ids
+            if is_about and response.accepted:
                 held.foreign_s = now.mono_s
                 held.due_s = min(held.due_s, now.mono_s + REVIEW_AFTER_S)
 
@@ -470,9 +495,11 @@ class HeldLimits:
             held.due_s = min(held.due_s, now.mono_s + REVIEW_AFTER_S)
 
     def _of(self, charger_id: str) -> Iterator[HeldLimit]:
-        for name in (CHARGER_LIMIT, CIRCUIT_LIMIT):
-            held = self._held.get((charger_id, name))
-            if held is not None:
+        """Yield what concerns a charger: its limit, and that of its circuit."""
+        holder = self._holders.get(charger_id, charger_id)
+        for key in ((charger_id, CHARGER_LIMIT), (holder, CIRCUIT_LIMIT)):
+            held = self._held.get(key)
+            if held is not None and charger_id in held.devices:
                 yield held
 
     def _note_shown(self, charger_id: str) -> None:
@@ -529,21 +556,21 @@ class HeldLimits:
             effects.append(LogEntry("error", "command.row_unreadable", facts))
             return
         since = Timestamp(row.received_at, now.mono_s, body.trusted)
-        held = HeldLimit(argument, since, was_shown=True)
+        devices = frozenset(body.devices) | {row.charger_id}
+        held = HeldLimit(key, argument, devices, since, was_shown=True)
         if body.ends_at is not None:
             is_told = now.trusted and body.trusted
             left_s = (body.ends_at - now.wall).total_seconds() if is_told else 60 * argument.minutes
             held.ends_s = now.mono_s + left_s
         held.may_have_forgotten(now)
-        self._held[key] = held
-        self._commands.is_holding = True
+        self._hold(held)
         self._rows[row.key] = _Row(row, is_dirty=False)
 
     def _write(self, key: Key, held: HeldLimit, state: str, now: Timestamp) -> None:
         ends_at = None
         if held.ends_s < math.inf:
             ends_at = now.wall + timedelta(seconds=held.ends_s - now.mono_s)
-        body = _Body(_value_of(held.argument), ends_at, now.trusted)
+        body = _Body(_value_of(held.argument), ends_at, now.trusted, tuple(sorted(held.devices)))
         row = CommandRow(
             key=f"{ORIGIN}-{key[0]}-{key[1]}",
             charger_id=key[0],

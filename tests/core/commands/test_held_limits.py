@@ -442,3 +442,70 @@ def test_one_that_was_confirmed_and_is_not_shown_is_sent_again(garage):
 
     assert is_sent_again(garage, garage.wait(900))
     assert not calls_of(garage.wait(900))
+
+
+@pytest.fixture
+def circuit(garage):
+    """Two chargers on a circuit whose limit is held by the first of them."""
+    garage.journal._shown.latest[OTHER] = garage.values
+    show_circuit(garage, 40.0)
+    garage.answer(circuit_limit(garage, ID, b'{"value":10,"hold":true}'), ticket(7, 22))
+    garage.mono_s += 1
+    garage.respond(7, 22)
+    show_circuit(garage, 10.0)
+    garage.wait(100)
+    assert told(garage.effects) == [10]
+    return garage
+
+
+def show_circuit(garage, amps):
+    """Let the first charger show a limit of its circuit; return what follows."""
+    return garage.show(dict.fromkeys((111, 112, 113), amps))
+
+
+def restart_of_the_other(garage):
+    """Let the other charger of the circuit restart."""
+    garage.mono_s += 5
+    garage.observe(89, 20, charger_id=OTHER)
+
+
+@pytest.mark.parametrize("amps", [None, 40.0])
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_the_restart_of_another_charger_of_the_circuit_sends_it_again(circuit, amps, is_restarted):
+    """The primary has it for all of them; what the first one shows may be older."""
+    if is_restarted:
+        circuit.restart()
+        circuit.journal._shown.latest[OTHER] = circuit.values
+        show_circuit(circuit, 10.0)
+        circuit.wait(100)
+    restart_of_the_other(circuit)
+    if amps is not None:
+        show_circuit(circuit, amps)
+    calls = calls_of(circuit.wait(LONG_S))
+    for call in calls:
+        if not call.request.body:
+            calls += calls_of(circuit.answer(call, SITE, 200))
+
+    (body,) = [json.loads(call.request.body) for call in calls if call.request.body]
+    assert body["phase1"] == 10
+
+
+def test_a_response_of_another_charger_of_the_circuit_to_another_controller_ends_it(circuit):
+    """A limit at the maximum behind a restart was set by that controller."""
+    restart_of_the_other(circuit)
+    circuit.mono_s += 1
+    circuit.respond(4711, 22, charger_id=OTHER)
+    (response,) = circuit.foreign
+    circuit.take(circuit.journal.foreign(response, circuit.now))
+    effects = show_circuit(circuit, 40.0) + circuit.wait(LONG_S)
+
+    assert told(effects) == [None]
+    assert not calls_of(effects)
+
+
+def test_it_is_released_by_another_charger_of_the_circuit(circuit):
+    """It is one limit, whichever charger it was sent for."""
+    effects = circuit.send("dynamic_circuit_current", b'{"release":true}', OTHER)
+
+    assert answers(effects, f"charger/{OTHER}/result/")[-1]["state"] == "confirmed"
+    assert told(effects) == [None]
