@@ -23,8 +23,9 @@ from bridge.settings import Loaded, Secret
 
 EASEE_PASSWORD: Final = "easee.password"  # noqa: S105 - the path of a key
 MQTT_PASSWORD: Final = "mqtt.password"  # noqa: S105 - the path of a key
-# File names of the secrets, beside the configuration file, as the systemd unit has them.
-SECRET_FILES: Final = {EASEE_PASSWORD: "easee_password", MQTT_PASSWORD: "mqtt_password"}
+# What the systemd unit calls the secrets.
+CREDENTIALS: Final = {EASEE_PASSWORD: "easee_password", MQTT_PASSWORD: "mqtt_password"}
+CONFIG: Final = "config.yaml"
 WIDTH = 80
 _PLAIN = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./@+-]*", re.ASCII)
 _NOT_TEXT: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null"})
@@ -76,9 +77,13 @@ class Answers:
             environ[BY_PATH[path].variable] = secret.reveal()
         return load_with_warnings(None, environ)
 
-    def render(self) -> str:
-        """Return the configuration file."""
-        return "\n".join([HEAD, *_lines(self)]) + "\n"
+    def render(self, config: Path) -> str:
+        """Return the text of the configuration file.
+
+        Args:
+            config: Its path; the names of the password files follow from it.
+        """
+        return "\n".join([HEAD, *_lines(self, config)]) + "\n"
 
 
 def problem_with(path: str, text: str) -> str | None:
@@ -97,6 +102,18 @@ def problem_with(path: str, text: str) -> str | None:
     return None
 
 
+def secret_file(path: str, config: Path) -> Path:
+    """Return the file of a password, as the systemd units have it.
+
+    Args:
+        path: Of its key.
+        config: The configuration file. Those of several accounts may lie in one folder: beside
+            ``home.yaml`` it is ``home_easee_password``, beside ``config.yaml`` ``easee_password``.
+    """
+    account = "" if config.name == CONFIG else f"{config.stem}_"
+    return config.with_name(f"{account}{CREDENTIALS[path]}")
+
+
 def split(text: str) -> tuple[str, ...]:
     """Return the items of a list that was answered with commas."""
     return tuple(item.strip() for item in text.split(",") if item.strip())
@@ -110,8 +127,8 @@ def absolute(text: str) -> str:
 # -- the file ----------------------------------------------------------------------------------
 
 
-def _lines(answers: Answers) -> Iterator[str]:
-    written = _written(answers)
+def _lines(answers: Answers, config: Path) -> Iterator[str]:
+    written = _written(answers, config)
     section = ""
     for key in KEYS:
         if key.path not in written:
@@ -125,10 +142,12 @@ def _lines(answers: Answers) -> Iterator[str]:
         yield f"{indent}{name}: {written[key.path]}"
 
 
-def _written(answers: Answers) -> dict[str, str]:
+def _written(answers: Answers, config: Path) -> dict[str, str]:
     """Return the values as YAML, by key; secrets are their files' names."""
     texts = {path: _yaml(BY_PATH[path], text) for path, text in answers.texts.items()}
-    return texts | {f"{path}_file": SECRET_FILES[path] for path in answers.secrets}
+    return texts | {
+        f"{path}_file": _scalar(secret_file(path, config).name) for path in answers.secrets
+    }
 
 
 def _section_head(path: str, previous: str) -> Iterator[str]:

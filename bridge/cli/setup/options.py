@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from bridge.adapters.state_files.plain_file import NotText, as_meant, read_plain, text_of
-from bridge.cli.setup.answers import EASEE_PASSWORD, MQTT_PASSWORD, absolute, problem_with
+from bridge.cli.setup.answers import (
+    CONFIG,
+    EASEE_PASSWORD,
+    MQTT_PASSWORD,
+    absolute,
+    problem_with,
+)
 from bridge.cli.setup.dialogue import CHARGERS, PLAINTEXT, TLS
 from bridge.cli.setup.purposes import PURPOSES
 from bridge.config.keys import BY_PATH
@@ -22,7 +28,6 @@ from bridge.errors import ConfigError
 from bridge.settings import StoreSettings
 
 PROGRAM = "charger-bridge"
-CONFIG = "config.yaml"
 
 # Options that answer one key of the configuration each.
 KEY_OPTIONS: Final = {

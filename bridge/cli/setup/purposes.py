@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bridge.cli.setup.answers import MQTT_PASSWORD, SECRET_FILES
+from bridge.cli.setup.answers import MQTT_PASSWORD, secret_file
 from bridge.core.topics import Topics
 from bridge.exports.mosquitto_clients import client_options
 from bridge.settings import Settings
@@ -160,7 +160,7 @@ def _scada(context: Context) -> tuple[Step, ...]:
 
 def _shell(context: Context) -> tuple[Step, ...]:
     mqtt = context.settings.mqtt
-    secret = context.config.with_name(SECRET_FILES[MQTT_PASSWORD])
+    secret = secret_file(MQTT_PASSWORD, context.config)
     options = client_options(mqtt, secret if mqtt.password is not None else None)
     listen = f"mosquitto_sub{options} -v -t '{context.topics.result(context.charger, '#')}'"
     limit = context.topics.command(context.charger, LIMIT)

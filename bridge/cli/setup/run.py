@@ -23,11 +23,12 @@ from bridge.adapters.state_files.plain_file import NotText, read_plain, text_of
 from bridge.cli.check import folder_problem, store_problem
 from bridge.cli.setup import unit
 from bridge.cli.setup.answers import (
+    CREDENTIALS,
     MQTT_PASSWORD,
-    SECRET_FILES,
     Answers,
     absolute,
     problem_with,
+    secret_file,
     split,
 )
 from bridge.cli.setup.dialogue import CHARGERS, Given, Outcome, hold
@@ -115,7 +116,7 @@ class Setup:
         Raises:
             ConfigError: One of it cannot be used.
         """
-        texts = given_texts(self.arguments)
+        texts = unit.texts_for(self.config) | given_texts(self.arguments)
         if os.geteuid() != 0:
             texts.setdefault("store.path", str(own_store()))
         problems = [
@@ -175,7 +176,7 @@ class Setup:
 
     def _places(self) -> tuple[Path, ...]:
         """Return every file that may be written, without those a password is read from."""
-        secrets = [self.config.with_name(name) for name in SECRET_FILES.values()]
+        secrets = [secret_file(path, self.config) for path in CREDENTIALS]
         sources = {
             Path(absolute(str(named)))
             for destination, _ in SECRET_OPTIONS.values()
@@ -211,7 +212,7 @@ class Setup:
 
     def _require_handed_over(self) -> None:
         """Warn of an installed unit whose service could not read the broker's password."""
-        name, installed = SECRET_FILES[MQTT_PASSWORD], self.systemd.installed
+        name, installed = CREDENTIALS[MQTT_PASSWORD], self.systemd.installed(self.config)
         if installed is not None and not unit.hands_over(installed, name):
             self.terminal.warn(
                 f"{installed} does not hand over {name}; take the comment signs off its lines"
@@ -239,7 +240,7 @@ class Setup:
 
         files = [
             planned(
-                self.config.with_name(SECRET_FILES[path]),
+                secret_file(path, self.config),
                 f"{secret.reveal()}\n",
                 SECRET_MODE,
                 access.owner,
@@ -247,10 +248,12 @@ class Setup:
             for path, secret in answers.secrets.items()
         ]
         files.append(
-            planned(self.config, answers.render(), access.config_mode, access.config_owner)
+            planned(
+                self.config, answers.render(self.config), access.config_mode, access.config_owner
+            )
         )
         program = _executable()
-        if has_unit and self.systemd.installed is None and program is not None:
+        if has_unit and self.systemd.installed(self.config) is None and program is not None:
             has_password = MQTT_PASSWORD in answers.secrets
             text = unit.render(program, self.config, has_broker_password=has_password)
             files.append(planned(self.systemd.place, text, UNIT_MODE, None))
@@ -277,9 +280,10 @@ class Setup:
         context = Context(
             loaded.settings, self.config, _program(), serials[0] if serials else PLACEHOLDER
         )
-        failure = unit.start() if has_unit else None
+        name = unit.name_for(self.config)
+        failure = unit.start(name) if has_unit else None
         if has_unit and failure is None:
-            self.terminal.good(f"{unit.UNIT} runs; its log: journalctl -u {PROGRAM}")
+            self.terminal.good(f"{name} runs; its log: journalctl -u {name}")
         elif failure is not None:
             self.terminal.bad(failure)
         else:

@@ -5,9 +5,12 @@ Rules:
 1. A unit that is there already, a package's or an operator's, is never changed, only started.
 2. What the unit could not run is said before it is offered: it sees no home, and it keeps its
    store in ``/var/lib/charger-bridge``.
+3. ``/etc/charger-bridge/home.yaml`` is run by ``charger-bridge@home``, whose unit is a package's or
+   an operator's; a unit that reads another configuration is not started for this one.
 """
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -15,13 +18,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from bridge.cli.setup.answers import EASEE_PASSWORD, MQTT_PASSWORD, SECRET_FILES
+from bridge.cli.setup.answers import CONFIG, CREDENTIALS, EASEE_PASSWORD, MQTT_PASSWORD, secret_file
 
 UNIT = "charger-bridge.service"
+TEMPLATE = "charger-bridge@.service"
 STATE_FOLDER = Path("/var/lib/charger-bridge")
 # Where ProtectHome= hides everything.
 HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 _SHIPPED_FOLDER = "/etc/charger-bridge"
+_ACCOUNT = re.compile(r"[a-z0-9]+", re.ASCII)
+_READS = re.compile(r"^ExecStart=.* --config (.*)$", re.MULTILINE)
 _SHIPPED_PROGRAM = "/opt/charger-bridge/bin/charger-bridge"
 
 
@@ -44,11 +50,11 @@ class Systemd:
         """Return where the unit is written."""
         return self.own_units / UNIT
 
-    @property
-    def installed(self) -> Path | None:
-        """Return the unit that is there already."""
+    def installed(self, config: Path) -> Path | None:
+        """Return the unit for a configuration that is there already."""
+        name = UNIT if account_of(config) is None else TEMPLATE
         folders = (self.own_units, *self.other_units)
-        return next((folder / UNIT for folder in folders if (folder / UNIT).exists()), None)
+        return next((folder / name for folder in folders if (folder / name).exists()), None)
 
     def obstacle(self, program: Path | None, config: Path, store: Path) -> str | None:
         """Return why the unit cannot be used here, or None.
@@ -62,8 +68,10 @@ class Systemd:
             return "only root can install a systemd unit"
         if not self.running.is_dir() or shutil.which("systemctl") is None:
             return "systemd does not run this machine"
-        if self.installed is not None:
-            return None
+        if (installed := self.installed(config)) is not None:
+            return _other_configuration(installed, config)
+        if account_of(config) is not None:
+            return f"{config.name} is run by {TEMPLATE}, which is not installed"
         if program is None:
             return "the program was not started as charger-bridge"
         for path in (program, config):
@@ -72,6 +80,30 @@ class Systemd:
         if store.parent != STATE_FOLDER:
             return f"the service keeps its store in {STATE_FOLDER}, not in {store.parent}"
         return None
+
+
+def account_of(config: Path) -> str | None:
+    """Return the instance of the template unit that runs a configuration, or None."""
+    if str(config.parent) != _SHIPPED_FOLDER or config.name == CONFIG or config.suffix != ".yaml":
+        return None
+    return config.stem if _ACCOUNT.fullmatch(config.stem) else None
+
+
+def name_for(config: Path) -> str:
+    """Return the name of the unit that runs a configuration."""
+    account = account_of(config)
+    return UNIT if account is None else TEMPLATE.replace("@", f"@{account}")
+
+
+def texts_for(config: Path) -> dict[str, str]:
+    """Return what the unit of an account sets in any case, by the path of its key."""
+    if (account := account_of(config)) is None:
+        return {}
+    return {
+        "mqtt.client_id": f"charger-bridge-{account}",
+        "mqtt.base_topic": f"charger-{account}",
+        "store.path": str(STATE_FOLDER / account / "bridge.db"),
+    }
 
 
 def render(program: Path, config: Path, *, has_broker_password: bool) -> str:
@@ -89,10 +121,10 @@ def render(program: Path, config: Path, *, has_broker_password: bool) -> str:
         f"{_word(program)} run --config {_word(config)}",
     )
     for key in (EASEE_PASSWORD, MQTT_PASSWORD):
-        name = SECRET_FILES[key]
+        name = CREDENTIALS[key]
         text = text.replace(
             f"LoadCredential={name}:{_SHIPPED_FOLDER}/{name}",
-            f"LoadCredential={name}:{_specifiers_off(config.with_name(name))}",
+            f"LoadCredential={name}:{_specifiers_off(secret_file(key, config))}",
         )
     if has_broker_password:
         for start in ("#LoadCredential=", "#Environment="):
@@ -113,9 +145,9 @@ def hands_over(unit: Path, name: str) -> bool:
     )
 
 
-def start(systemctl: str = "systemctl") -> str | None:
-    """Enable and start the unit; return what went wrong, or None."""
-    for words in (("daemon-reload",), ("enable", UNIT), ("restart", UNIT)):
+def start(name: str = UNIT, systemctl: str = "systemctl") -> str | None:
+    """Enable and start a unit; return what went wrong, or None."""
+    for words in (("daemon-reload",), ("enable", name), ("restart", name)):
         done = subprocess.run(  # noqa: S603 - fixed words
             [systemctl, *words], capture_output=True, text=True, check=False
         )
@@ -123,6 +155,14 @@ def start(systemctl: str = "systemctl") -> str | None:
             told = (done.stderr or done.stdout).strip() or f"status {done.returncode}"
             return f"systemctl {' '.join(words)}: {told.splitlines()[0]}"
     return None
+
+
+def _other_configuration(unit: Path, config: Path) -> str | None:
+    """Return what is wrong where a unit reads another configuration than this one."""
+    found = _READS.search(unit.read_text(errors="replace"))
+    if found is None or found[1].replace("%i", config.stem) in (str(config), _word(config)):
+        return None
+    return f"{unit} reads {found[1]}, not {config}"
 
 
 def _word(path: Path) -> str:

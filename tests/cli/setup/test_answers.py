@@ -10,10 +10,10 @@ from bridge.adapters.state_files.plain_file import as_meant
 from bridge.cli.setup.answers import (
     EASEE_PASSWORD,
     MQTT_PASSWORD,
-    SECRET_FILES,
     WIDTH,
     Answers,
     problem_with,
+    secret_file,
     split,
 )
 from bridge.config.keys import BY_PATH, KEYS
@@ -40,13 +40,32 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 )
 
 
-def written(folder: Path, answers: Answers) -> Path:
+def written(folder: Path, answers: Answers, name: str = "config.yaml") -> Path:
     """Write the configuration and the passwords; return the configuration's path."""
-    path = folder / "config.yaml"
-    path.write_text(answers.render())
+    path = folder / name
+    path.write_text(answers.render(path))
     for key, secret in answers.secrets.items():
-        (folder / SECRET_FILES[key]).write_text(f"{secret.reveal()}\n")
+        secret_file(key, path).write_text(f"{secret.reveal()}\n")
     return path
+
+
+def test_two_accounts_in_one_folder_keep_their_passwords_apart(tmp_path):
+    """Each configuration names password files of its own, as the template unit reads them."""
+    account = {**ACCOUNT, "mqtt.username": "me"}
+    one, two = (
+        Answers(account, PASSWORDS),
+        Answers(
+            account, {key: Secret(f"{secret.reveal()}-two") for key, secret in PASSWORDS.items()}
+        ),
+    )
+    first, second = written(tmp_path, one), written(tmp_path, two, "home.yaml")
+
+    assert load(first, {}) == one.load().settings
+    assert load(second, {}) == two.load().settings
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.yaml", "easee_password", "mqtt_password",
+        "home.yaml", "home_easee_password", "home_mqtt_password",
+    }  # fmt: skip
 
 
 @given(username=TEXTS, user=TEXTS, store=TEXTS)
@@ -73,7 +92,7 @@ def test_a_text_that_yaml_would_guess_at_stays_a_text(tmp_path, word):
 
 def test_the_file_explains_each_key_and_holds_no_password():
     """Every key has its sentence from the table, in 80 columns, and secrets are elsewhere."""
-    text = Answers({**ACCOUNT, **EXAMPLES}, PASSWORDS).render()
+    text = Answers({**ACCOUNT, **EXAMPLES}, PASSWORDS).render(Path("config.yaml"))
 
     assert "canary" not in text
     assert "password_file: easee_password" in text
@@ -85,7 +104,9 @@ def test_the_file_explains_each_key_and_holds_no_password():
 
 def test_every_section_is_opened_once_and_in_the_order_of_the_table():
     """Keys of one section stand together, also those of a section within."""
-    text = Answers({**ACCOUNT, **EXAMPLES, "mqtt.tls.ca_file": "/ca.pem"}, PASSWORDS).render()
+    text = Answers({**ACCOUNT, **EXAMPLES, "mqtt.tls.ca_file": "/ca.pem"}, PASSWORDS).render(
+        Path("config.yaml")
+    )
     opened = [line for line in text.splitlines() if line.strip().endswith(":") and "#" not in line]
 
     assert opened == ["easee:", "mqtt:", "  tls:", "homeassistant:"]
@@ -100,7 +121,7 @@ def test_an_empty_answer_takes_a_key_out():
         answers.with_secret(MQTT_PASSWORD, Secret("x" * 8)).with_secret(MQTT_PASSWORD, None)
         == answers
     )
-    assert "username: me" not in answers.render()
+    assert "username: me" not in answers.render(Path("config.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,24 @@ from pathlib import Path
 import pytest
 
 from bridge.cli.setup import unit
-from bridge.cli.setup.unit import STATE_FOLDER, UNIT, Systemd, hands_over, render, start
+from bridge.cli.setup.answers import CREDENTIALS, secret_file
+from bridge.cli.setup.unit import (
+    STATE_FOLDER,
+    TEMPLATE,
+    UNIT,
+    Systemd,
+    hands_over,
+    name_for,
+    render,
+    start,
+    texts_for,
+)
+from bridge.config.keys import BY_PATH
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = Path("/opt/charger-bridge/bin/charger-bridge")
 CONFIG = Path("/etc/charger-bridge/config.yaml")
+HOME = CONFIG.with_name("home.yaml")
 STORE = STATE_FOLDER / "bridge.db"
 
 
@@ -77,7 +90,7 @@ def test_systemd_reads_it(tmp_path):
 def test_it_is_offered_where_it_can_run(systemd):
     """Root on a machine that systemd runs, with the program outside of every home."""
     assert systemd.obstacle(PROGRAM, CONFIG, STORE) is None
-    assert systemd.installed is None
+    assert systemd.installed(CONFIG) is None
 
 
 @pytest.mark.parametrize(
@@ -107,10 +120,51 @@ def test_an_installed_unit_is_found_and_needs_no_place(systemd, tmp_path):
     """A package's unit knows its own program: only its start is offered."""
     (tmp_path / "other" / UNIT).write_text("LoadCredential=easee_password:/\n#LoadCredential=b:/\n")
 
-    assert systemd.installed == tmp_path / "other" / UNIT
+    assert systemd.installed(CONFIG) == tmp_path / "other" / UNIT
     assert systemd.obstacle(None, CONFIG, Path("/srv/x")) is None
-    assert hands_over(systemd.installed, "easee_password")
-    assert not hands_over(systemd.installed, "b")
+    assert hands_over(tmp_path / "other" / UNIT, "easee_password")
+    assert not hands_over(tmp_path / "other" / UNIT, "b")
+
+
+def test_a_unit_of_another_configuration_is_not_started_for_this_one(systemd, tmp_path):
+    """What an installed unit reads is compared with what was written, %i included."""
+    shipped = (ROOT / "deploy" / UNIT).read_text()
+    (tmp_path / "other" / UNIT).write_text(shipped)
+    (tmp_path / "other" / TEMPLATE).write_text((ROOT / "deploy" / TEMPLATE).read_text())
+    other = Path("/srv/config.yaml")
+
+    assert systemd.obstacle(PROGRAM, CONFIG, STORE) is None
+    assert systemd.obstacle(PROGRAM, HOME, STORE) is None
+    assert systemd.obstacle(PROGRAM, other, STORE) == (
+        f"{tmp_path}/other/{UNIT} reads {CONFIG}, not {other}"
+    )
+
+
+def test_the_configuration_of_an_account_is_run_by_its_instance(systemd, tmp_path):
+    """Name, client id, base topic, store and password file are those of the template unit."""
+    assert TEMPLATE in (systemd.obstacle(PROGRAM, HOME, STORE) or "")
+    assert systemd.installed(HOME) is None
+    template = (ROOT / "deploy" / TEMPLATE).read_text()
+    (tmp_path / "own" / TEMPLATE).write_text(template)
+
+    assert systemd.installed(HOME) == tmp_path / "own" / TEMPLATE
+    assert (name_for(HOME), name_for(CONFIG)) == ("charger-bridge@home.service", UNIT)
+    assert texts_for(CONFIG) == {}
+    lines = effective(template.replace("%i", "home"))
+    for path, text in texts_for(HOME).items():
+        assert f"Environment={BY_PATH[path].variable}={text}" in lines
+    for path, name in CREDENTIALS.items():
+        assert f"LoadCredential={name}:{secret_file(path, HOME)}" in template.replace(
+            "%i", "home"
+        ).replace("#", "")
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/charger-bridge/Home.yaml", "/etc/charger-bridge/a b.yaml", "/srv/home.yaml"]
+)
+def test_other_names_and_places_are_no_account(path):
+    """What the template unit could not read is not left to it."""
+    assert name_for(Path(path)) == UNIT
 
 
 def test_it_is_enabled_and_started(systemd, tmp_path):
