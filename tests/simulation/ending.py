@@ -19,7 +19,8 @@ CHECK_SELDOM_S = 120.0
 RECONNECT_TIMEOUT_S = 4000.0
 # In lives with blocks that do not say how long they last.
 COME_BACK_NEXT_DAY_S = 90_000.0
-CONVERGE_TIMEOUT_S = 60.0
+# What the disk refused is tried again after 60 s, and what follows from it takes its way.
+CONVERGE_TIMEOUT_S = 65.0
 # A command that came last may wait a minute, and then half a one for its charger.
 RESULT_TIMEOUT_S = 100.0
 RECEIVE_TIMEOUT_S = 5.0

@@ -76,6 +76,15 @@ class Measured:
             held = self.heard_at.get(charger_id)
             self.heard_at[charger_id] = at if held is None else max(held, at)
 
+    def shown(self, charger_id: str, number: int, since: datetime) -> list[object]:
+        """Return the newest value of an observation, and those measured since a moment."""
+        key = (charger_id, number)
+        held = self.newest.get(key)
+        if held is None:
+            return []
+        readings = self.readings[key]
+        return [r.value for at in readings if at >= min(held, since) for r in readings[at]]
+
 
 class Oracle:
     """Judges one run."""

@@ -4,6 +4,7 @@ import json
 import math
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -25,6 +26,10 @@ ONCE = ("toggle", "reboot")
 NEVER_RUN = "lock_cable_permanently"
 # Wears the charger's memory: so many a day, whatever happens in between.
 FLASH = "max_charger_current"
+# The limit that people set, and the observation that shows it.
+LIMIT, LIMIT_ID = "dynamic_charger_current", 48
+# The gateway may not have heard of a change that is so young.
+SHOWN_S = 60.0
 DAY_S = 86_400.0
 PATHS = {
     "start_charging": "start",
@@ -78,9 +83,7 @@ class Asking:
     @property
     def energizes(self) -> bool:
         name, value = self.what
-        return name in ("start", "resume", "toggle") or (
-            name == "dynamic_charger_current" and bool(value)
-        )
+        return name in ("start", "resume", "toggle") or (name == LIMIT and bool(value))
 
     def may_run(self, at_s: float) -> bool:
         """Say whether it may leave for the cloud at this moment."""
@@ -92,8 +95,12 @@ class Asking:
                 firsts.setdefault(life, when_s)
         return any(when_s <= at_s <= when_s + self.ttl_s + LEAVING_S for when_s in firsts.values())
 
-    def may_run_again(self, at_s: float) -> bool:
+    def may_run_again(self, at_s: float, limits: Sequence[float] = ()) -> bool:
         """Say whether an older memory of the broker may have brought it again, unrecognised.
+
+        Args:
+            at_s: It leaves for the cloud.
+            limits: What the charger showed of its limit of late; a lower one lets nothing grow.
 
         A hole that docs/commands.md tells of: a command without a time of its own that cannot
         let a charge begin or grow runs once more if it has no name, or was refused and so is not on
@@ -101,7 +108,9 @@ class Asking:
         """
         was_refused = all(final["state"] == "refused" for final in self.finals.values())
         is_recognised = self.name is not None and not was_refused
-        if not self.is_spoilt or self.energizes or is_recognised or self.dated_s is not None:
+        name, value = self.what
+        grows = self.energizes and not (name == LIMIT and any(value <= limit for limit in limits))
+        if not self.is_spoilt or grows or is_recognised or self.dated_s is not None:
             return False
         last_s = self.deliveries[-1][0] if self.deliveries else math.inf
         return last_s <= at_s <= last_s + self.ttl_s + LEAVING_S
@@ -198,7 +207,7 @@ class People:
         if kind < 0.6:
             return "authorization_required", rng.random() < 0.5
         self._amps[charger_id] = 6 if self._amps[charger_id] >= 32 else self._amps[charger_id] + 1
-        return "dynamic_charger_current", rng.choice((0, self._amps[charger_id]))
+        return LIMIT, rng.choice((0, self._amps[charger_id]))
 
     def _delivered(self, asking: Asking) -> None:
         asking.deliveries.append((max(self._timeline.now_s, self.reading_s), self.life))
@@ -248,7 +257,9 @@ class People:
         excused = not self._clock.is_true or any(a.jumps != self._clock.jumps for a in asked[-3:])
         now_s = self._timeline.now_s
         in_time = [a for a in asked if a.may_run(now_s) or (excused and a.dated_s is not None)]
-        brought_back = any(a.may_run_again(now_s) for a in asked)
+        recently = self._timeline.wall - timedelta(seconds=SHOWN_S)
+        limits = self._oracle.measured.shown(charger_id, LIMIT_ID, recently)
+        brought_back = any(a.may_run_again(now_s, limits) for a in asked)
         if not (in_time or excused or brought_back):
             self._oracle.fail(f"{what} of {charger_id} left after its time")
         if len(in_time) == 1:
@@ -306,7 +317,7 @@ class People:
             return charger_id, (PATHS[name], value)
         fields = json.loads(request.body or b"{}")
         if name == "set_dynamic_charger_current":
-            return charger_id, ("dynamic_charger_current", int(fields["amps"]))
+            return charger_id, (LIMIT, int(fields["amps"]))
         if name == "settings" and "maxChargerCurrent" in fields:
             return charger_id, (FLASH, int(fields["maxChargerCurrent"]))
         if name == "settings" and "authorizationRequired" in fields:

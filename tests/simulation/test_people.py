@@ -5,13 +5,14 @@ import random
 
 import pytest
 
+from bridge.simulator.readings import Reading
 from bridge.simulator.scenario import Scenario
 from bridge.simulator.world import World
 from tests.conftest import NOON
 from tests.simulation.cloud import Request
 from tests.simulation.engine import SimulatedClock, Timeline
 from tests.simulation.oracle import Oracle
-from tests.simulation.people import DAY_S, MAX_FLASH_WRITES, Asking, People
+from tests.simulation.people import DAY_S, LIMIT_ID, MAX_FLASH_WRITES, Asking, People
 
 CHARGER = "EH000001"
 
@@ -56,6 +57,23 @@ def test_only_an_older_memory_of_the_broker_excuses_the_wrong_order(dies):
     _leave(people, 6)
 
     assert (oracle.violation is None) == dies
+
+
+@pytest.mark.parametrize("shown_a", [6, 20])
+def test_a_limit_comes_back_from_an_older_memory_where_it_lets_nothing_grow(shown_a):
+    """The charger has a higher one: it may run once more, as documented (seed 7200129)."""
+    people, oracle, _ = _people()
+    now_s = people._timeline.now_s
+    oracle.measured.readings[CHARGER, LIMIT_ID].clear()
+    oracle.measured.take(CHARGER, LIMIT_ID, Reading(shown_a, 4, NOON))
+    asking = _asking(0, 14, now_s - 500)
+    asking.acked_s, asking.is_spoilt = now_s - 499, True
+    asking.deliveries.append((now_s, 2))
+    people.askings.append(asking)
+
+    _leave(people, 14)
+
+    assert (oracle.violation is None) == (shown_a > 14)
 
 
 @pytest.mark.parametrize("is_believed", [True, False])
