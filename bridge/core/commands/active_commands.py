@@ -377,6 +377,8 @@ class ActiveCommands:
             still answer for :data:`CONFIRM_TIMEOUT_S`.
         is_holding: A limit is held.
         ended: Those that ended and may begin or end a held limit, until that was looked at.
+        uncertain: Responses that were taken for those to limits whose ticks are not known, until
+            that was looked at: they may be to another controller.
         guided: Those whose steps are carried out, by charger.
         named: Those that have a name, and what became of those that are finished.
         messages: The messages they came with.
@@ -394,6 +396,7 @@ class ActiveCommands:
         self.dirty: dict[Command, None] = {}
         self.writing: dict[str, Command] = {}
         self.ended: list[Command] = []
+        self.uncertain: list[ChargerResponse] = []
         self.is_holding = False
         self.guided: dict[str, Command] = {}
         self.named = IdempotencyCache()

@@ -108,6 +108,8 @@ class CommandConfirmation:
         elif command is None:
             effects.append(UnmatchedResponse(response))
         else:
+            if command.spec.is_paced and exact_ticket(command, response) is None:
+                self._commands.uncertain.append(response)
             is_complete = record_ticket_ack(command, response)
             if command.state in FINAL:
                 return

@@ -193,7 +193,11 @@ class HeldLimits:
     # -- what begins and ends it -------------------------------------------------------------
 
     def take(self, effects: list[Output], now: Timestamp) -> None:
-        """Handle the commands that ended."""
+        """Handle the commands that ended, and what may have ended them.
+
+        The response that confirmed a limit whose ticks are not known may be to another controller,
+        which the limit that is shown tells.
+        """
         ended, self._commands.ended = self._commands.ended, []
         for command in ended:
             if command.origin == ORIGIN:
@@ -204,6 +208,9 @@ class HeldLimits:
                 self._in_force(command, effects, now)
             else:
                 self._look_again(command.charger_id, now)
+        uncertain, self._commands.uncertain = self._commands.uncertain, []
+        for response in uncertain:
+            self.foreign(response, now)
 
     def _in_force(self, command: Command, effects: list[Output], now: Timestamp) -> None:
         spec, argument = command.spec, command.argument

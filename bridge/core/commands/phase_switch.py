@@ -33,6 +33,7 @@ from bridge.core.easee import roles
 from bridge.core.easee.command_catalogue import CATALOGUE
 from bridge.core.easee.command_payloads import MIN_CURRENT_A, PhaseSwitch
 from bridge.core.easee.derived_state import CHARGING, DISCONNECTED, code
+from bridge.core.easee.error_responses import SUCCESS
 from bridge.core.events import ChargerResponse
 from bridge.core.records.moment import Timestamp
 from bridge.core.value_format import Value
@@ -115,6 +116,7 @@ class Switch(msgspec.Struct):
         was_read: What the charger shows was read in this stage.
         is_paused: The charger was paused, and nothing was sent since that resumes it.
         paused: When that pause was sent.
+        is_sure: What confirmed that pause was no response to another controller.
         lags_until_s: Monotonic time until which a resume may still take effect.
         retreats: How often it was paused because of an early end.
         has_no_car: The cloud refused that, because no car is connected.
@@ -134,6 +136,7 @@ class Switch(msgspec.Struct):
     was_read: bool = False
     is_paused: bool = False
     paused: Timestamp | None = None
+    is_sure: bool = True
     lags_until_s: float = -math.inf
     retreats: int = 0
     has_no_car: bool = False
@@ -144,6 +147,14 @@ class Switch(msgspec.Struct):
         """Begin a stage."""
         self.stage, self.since_s, self.due_s = stage, now.mono_s, now.mono_s
         self.was_read = False
+
+    def pause(self, step: Command) -> None:
+        """Record that the charger is paused by a step.
+
+        Where the cloud did not answer that, the charger's response may be to another controller.
+        """
+        self.is_paused, self.paused = True, step.sent
+        self.is_sure = step.state is State.NOOP or (step.http_status or 500) in SUCCESS
 
     def end_early(
         self,
@@ -256,7 +267,7 @@ class PhaseSwitches:
         """Handle the end of a step."""
         is_done, stage = step.state in (State.CONFIRMED, State.NOOP), switch.stage
         if stage is Stage.PAUSE and is_done:
-            switch.is_paused, switch.paused = True, step.sent
+            switch.pause(step)
         elif stage is Stage.LIFT:
             switch.lags_until_s = now.mono_s + RESUME_EFFECT_DELAY_S
         if step.spec.name == READ:
@@ -448,9 +459,11 @@ class PhaseSwitches:
     ) -> None:
         """End a switch behind its last pause, unless that is to be tried again."""
         if step.state in (State.CONFIRMED, State.NOOP):
-            switch.is_paused, switch.paused = True, step.sent
+            switch.pause(step)
             is_paused = not self._was_resumed(switch)  # by another controller, meanwhile
             is_over = is_paused
+            if not is_paused and not switch.is_sure:  # what it shows may be older
+                switch.lags_until_s = now.mono_s + HUB_DELAY_S
         else:
             is_paused = False
             is_over = step.state not in (State.UNCONFIRMED, State.UNKNOWN, State.REJECTED)
@@ -589,10 +602,18 @@ class PhaseSwitches:
         return at is not None and paused is not None and at < paused.wall - SLACK
 
     def _was_resumed(self, switch: Switch) -> bool:
-        """Return whether the charger shows a limit above 0 A that it got behind the pause."""
+        """Return whether the charger shows a limit above 0 A that it got behind the pause.
+
+        Where it may not have got the pause, any limit above 0 A counts.
+        """
         values = self._shown.latest.get(switch.command.charger_id)
         paused = switch.paused
-        if values is None or paused is None or not (switch.is_paused and paused.trusted):
+        if values is None or paused is None or not switch.is_paused:
+            return False
+        if not switch.is_sure:
+            is_fresh = self._is_heard or switch.was_read
+            return is_fresh and bool(values.value(roles.DYNAMIC_LIMIT))
+        if not paused.trusted:
             return False
         at = values.measured_at(roles.DYNAMIC_LIMIT)
         came = values.received_at(roles.DYNAMIC_LIMIT)

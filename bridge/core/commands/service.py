@@ -748,7 +748,7 @@ class CommandService:
                 self._send_steps(effects, now)
             elif commands.queues and not self._stopping:
                 self._dispatcher.dispatch(effects, now)
-            if commands.ended:
+            if commands.ended or commands.uncertain:
                 self._held.take(effects, now)
             if self._held.is_unwritten:
                 self._held.flush(effects, now)

@@ -371,6 +371,22 @@ def test_a_newer_limit_of_an_earlier_process_ends_one_in_doubt(garage, newer):
     assert not calls_of(effects)
 
 
+@pytest.mark.parametrize("is_before", [True, False])
+def test_a_response_without_known_ticks_may_be_to_another_controller(garage, is_before):
+    """It may have set the value that was shown before: no observation tells of that."""
+    garage.show({48: 12.0})
+    garage.mono_s += 5
+    call = call_of(garage.send(LIMIT, HOLD))
+    garage.fail(call, OutcomeUnknown("no answer"))
+    effects = garage.wait(1 if is_before else 31)
+    effects += garage.respond(4711, 48)
+    assert not garage.foreign  # it is taken for the response to ours
+    effects += garage.wait(100)
+
+    assert told(effects) == [16, None]
+    assert not [call for call in calls_of(effects) if call.request.body]
+
+
 def circuit_limit(garage, charger_id, payload):
     """Send a limit of the circuit; return the request."""
     effects = garage.send("dynamic_circuit_current", payload, charger_id)

@@ -7,7 +7,7 @@ import pytest
 from bridge.core.commands import phase_switch
 from bridge.core.commands.phase_switch import SETTLE_S, ZERO_TIMEOUT_S
 from bridge.core.effects import SaveCommand
-from bridge.errors import CloudRejected, CloudUnavailable
+from bridge.errors import CloudRejected, CloudUnavailable, OutcomeUnknown
 from tests.core.commands.bench import ID, Garage, answers, call_of, calls_of
 
 CALLS = {
@@ -377,6 +377,31 @@ def test_within_the_second_of_the_last_pause_the_order_of_arrival_counts(garage,
         assert "the charger is paused" in final(effects)["detail"]
     else:
         assert garage.next_call(effects)[1] == "pause"
+
+
+@pytest.mark.parametrize(
+    ("is_shown", "pauses"), [(True, ["pause"]), (False, ["pause", "pause", "pause"])]
+)
+def test_a_pause_confirmed_by_a_response_without_known_ticks_has_to_be_shown(
+    garage, is_shown, pauses
+):
+    """The cloud's answer got lost: the response may be to a command of another controller."""
+    garage.carry_out(garage.until(1), shows={38: 1})
+    garage.wait(5)
+    effects, made = garage.show({48: 8.0, 109: 3}), []
+    for _ in range(60):
+        for call in calls_of(effects):
+            made.append(garage.next_call([call])[1])
+            garage.mono_s += 1
+            garage.fail(call, OutcomeUnknown("no answer"))
+            garage.respond(4711 + len(made), 48)
+            garage.show({109: 2})
+            if is_shown:
+                garage.show({48: 0.0})
+        effects = garage.pass_s(1.0)
+
+    assert made == pauses
+    assert final(garage.effects)["detail"].endswith("is paused" if is_shown else "pause it")
 
 
 def test_without_the_stream_it_reads_what_the_charger_shows(garage):
