@@ -12,16 +12,21 @@ Rules:
    the broker's acknowledgements, and then for Home Assistant to be through with it: a description
    that comes while it still works on the one before is dropped there.
    Where the broker does not take a device in one message, and does take its parts, it gets these.
-4. A charger that left is not announced again, and its description stays as long as its values stay
+4. One device is described at a time, with a turn of the core for everything else in between: a
+   description is 80 KB and two milliseconds. First each is described to find out what changed,
+   then what changed is described again and published, one after the other.
+5. A charger that left is not announced again, and its description stays as long as its values stay
    at the broker. Nothing is taken away before it is known which chargers there are.
 """
 
 import hashlib
 import hmac
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from bridge.conventions.homeassistant.discovery_messages import (
@@ -73,6 +78,28 @@ PARTS: Final = "component"
 MIGRATE: Final = b'{"migrate_discovery":true}'
 
 Step = list[Publish]
+
+
+class Plan(msgspec.Struct):
+    """What is left of a round of descriptions.
+
+    Attributes:
+        unseen: Devices that are not described yet.
+        wanted: What the broker should have, of those that are.
+        changed: Devices whose descriptions are to be published, in order.
+        messages: How many are to be published.
+        old: Topics that are emptied at the end.
+        is_compared: Every device was described, and the end is known.
+        is_handed_over: Home Assistant needs time before and after the new form.
+    """
+
+    unseen: deque[str]
+    wanted: dict[str, PublishedDiscovery] = msgspec.field(default_factory=dict)
+    changed: deque[str] = msgspec.field(default_factory=deque)
+    messages: int = 0
+    old: tuple[str, ...] = ()
+    is_compared: bool = False
+    is_handed_over: bool = False
 
 
 class DiscoveryPublisher:
@@ -133,7 +160,7 @@ class DiscoveryPublisher:
         self._migrated: set[str] = set()
         self._is_connected = False
         self._due_s: float | None = None
-        self._steps: list[Step] = []
+        self._plan: Plan | None = None
         self._pause_s = 0.0
         self._next_step_s: float | None = None
         self._awaited: set[tuple[str, bytes]] = set()
@@ -276,7 +303,7 @@ class DiscoveryPublisher:
     def disconnected(self) -> None:
         """Reset what was in progress; it starts again with the next connection."""
         self._is_connected = False
-        self._steps.clear()
+        self._plan = None
         self._next_step_s = None
         self._awaited.clear()
 
@@ -291,7 +318,7 @@ class DiscoveryPublisher:
         elif reason_code in (TOO_LARGE, SET_ASIDE) and _size(message) <= self._largest_bytes:
             self._learned_bytes = _size(message) - 1
             self._want(now.mono_s)
-        if not self._awaited and any(self._steps):
+        if not self._awaited and self._plan is not None:
             self._next_step_s = now.mono_s + self._pause_s
 
     def tick(self, now: Timestamp) -> Iterator[Effect]:
@@ -299,12 +326,11 @@ class DiscoveryPublisher:
         due_s = self.deadline_s()
         if due_s is None or now.mono_s < due_s:
             return
-        if self._next_step_s is None:
+        if self._plan is None:
             self._due_s = None
-            self._steps = self._plan()
-            self._pause_s = HANDED_OVER_S if self._steps[0] else 0.0
+            self._plan = Plan(self._devices())
         self._next_step_s = None
-        yield from self._next_step()
+        yield from self._next_step(self._plan, now)
 
     def deadline_s(self) -> float | None:
         """Return when :meth:`tick` is due; None while acknowledgements are awaited."""
@@ -354,24 +380,81 @@ class DiscoveryPublisher:
         digest = hmac.digest(self._salt, b"birth %d" % self._births, "sha256")
         return int.from_bytes(digest[:4], "big") / 2**32
 
-    def _plan(self) -> list[Step]:
-        """Compute the messages the broker should have, and the changes in three steps."""
-        wanted: dict[str, PublishedDiscovery] = {}
-        new: Step = []
-        if self._is_on and self._has_gateway:  # first: the devices behind it refer to it
-            gateway = self._gateway()
-            new += self._announcements(gateway.documents, gateway.published)
-            wanted |= gateway.published
-        present = self._device_infos.keys() if self._is_on else set()
-        for charger_id in sorted(present):
-            description = self._described(charger_id)
-            # One charger after the other: as objects, fifty descriptions are megabytes.
-            new += self._announcements(description.documents, description.published)
-            wanted |= description.published
-        old = [t for t, kept in self._kept.items() if t not in wanted and self._may_go(kept)]
-        for message in new:
-            self._kept[message.topic] = wanted[message.topic]
-        return [self._handing_over(old, wanted), new, [self._emptied(t) for t in old]]
+    def _devices(self) -> deque[str]:
+        """Return what is to be described: first the gateway, the devices behind it refer to it."""
+        if not self._is_on:
+            return deque()
+        return deque((*((GATEWAY,) if self._has_gateway else ()), *sorted(self._device_infos)))
+
+    def _next_step(self, plan: Plan, now: Timestamp) -> Iterator[Effect]:
+        """Describe the next device, or send the next messages and await their acknowledgement."""
+        if plan.unseen:
+            self._look_at(plan.unseen.popleft(), plan)
+            self._next_step_s = now.mono_s
+            return
+        if not plan.is_compared:
+            step = self._compared(plan)
+            if step:
+                yield from self._sent_out(step, HANDED_OVER_S)
+                return
+        while plan.changed:
+            step = self._changes_of(plan.changed.popleft(), plan)
+            if plan.messages:
+                yield SavePublishedDiscovery(dict(self._kept))
+                yield LogEntry("info", "homeassistant.announced", {"messages": plan.messages})
+                plan.messages = 0
+            if step:
+                is_last = plan.is_handed_over and not plan.changed
+                yield from self._sent_out(step, HANDED_OVER_S if is_last else 0.0)
+                return
+        self._plan = None
+        yield from self._sent_out([self._emptied(topic) for topic in plan.old], 0.0)
+
+    def _sent_out(self, step: Step, pause_s: float) -> Iterator[Effect]:
+        """Send messages; the next ones follow so long after their acknowledgement."""
+        self._awaited = {(message.topic, message.payload) for message in step}
+        self._pause_s = pause_s
+        yield from step
+
+    def _look_at(self, device: str, plan: Plan) -> None:
+        """Describe a device, and note what it changes."""
+        if device != GATEWAY and device not in self._device_infos:
+            return  # it left meanwhile
+        description = self._described(device)
+        step = self._announcements(description)
+        plan.wanted |= description.published
+        if step:
+            plan.changed.append(device)
+            plan.messages += len(step)
+
+    def _compared(self, plan: Plan) -> Step:
+        """Compare what is wanted with what the broker has; return what is to be handed over."""
+        plan.is_compared = True
+        seen = {published.charger_id for published in plan.wanted.values()}
+        # A device that came meanwhile is described in a round of its own.
+        unseen = self._device_infos.keys() - seen if self._is_on else set()
+        plan.old = tuple(
+            topic
+            for topic, kept in self._kept.items()
+            if topic not in plan.wanted and kept.charger_id not in unseen and self._may_go(kept)
+        )
+        step = self._handing_over(plan.old, plan.wanted)
+        plan.is_handed_over = bool(step)
+        for topic, published in plan.wanted.items():
+            if published.charger_id in plan.changed:
+                self._kept[topic] = published
+        return step
+
+    def _changes_of(self, device: str, plan: Plan) -> Step:
+        """Describe a device again, and return what is to be published of it."""
+        if device != GATEWAY and device not in self._device_infos:
+            return []
+        description = self._described(device)
+        step = self._announcements(description)
+        if any(self._kept.get(topic) != one for topic, one in description.published.items()):
+            self._kept |= description.published
+            plan.messages = plan.messages or len(step)
+        return step
 
     def _emptied(self, topic: str) -> Publish:
         return Publish(topic, b"", owner=self.name)
@@ -392,7 +475,9 @@ class DiscoveryPublisher:
         )
 
     def _described(self, charger_id: str) -> Description:
-        """Describe a charger in the form that was asked for, or in parts where only these fit."""
+        """Describe a device in the form that was asked for, or in parts where only these fit."""
+        if charger_id == GATEWAY:
+            return self._gateway()
         description = self._in_form(charger_id, self._form)
         if self._form == PARTS or self._fits(description):
             return description
@@ -422,7 +507,7 @@ class DiscoveryPublisher:
         is_known = self._is_settled or kept.charger_id in self._device_infos
         return is_known and kept.charger_id not in self._away
 
-    def _handing_over(self, old: list[str], wanted: Mapping[str, PublishedDiscovery]) -> Step:
+    def _handing_over(self, old: Iterable[str], wanted: Mapping[str, PublishedDiscovery]) -> Step:
         """Return the step that keeps entities whose discovery moves to another topic.
 
         Not retained: should we end right after it, the old description is still there.
@@ -437,13 +522,10 @@ class DiscoveryPublisher:
                 moving.append(Publish(topic, MIGRATE, retained=False, owner=self.name))
         return moving
 
-    def _announcements(
-        self,
-        documents: Mapping[str, Mapping[str, object]],
-        wanted: Mapping[str, PublishedDiscovery],
-    ) -> Step:
-        step = []
-        for topic, document in documents.items():
+    def _announcements(self, description: Description) -> Step:
+        """Return the messages of a description that the broker does not have."""
+        step, wanted = [], description.published
+        for topic, document in description.documents.items():
             before = self._kept.get(topic, wanted[topic]).components
             retired = self._retired.setdefault(topic, {})
             now_there = wanted[topic].components
@@ -452,19 +534,6 @@ class DiscoveryPublisher:
             if self._sent.get(topic) != _digest(payload):
                 step.append(Publish(topic, payload, owner=self.name))
         return step
-
-    def _next_step(self) -> Iterator[Effect]:
-        """Send the next step that has something to say."""
-        while self._steps:
-            step = self._steps.pop(0)
-            if not step:
-                continue
-            self._awaited = {(message.topic, message.payload) for message in step}
-            if any(message.retained and message.payload for message in step):
-                yield SavePublishedDiscovery(dict(self._kept))
-                yield LogEntry("info", "homeassistant.announced", {"messages": len(step)})
-            yield from step
-            return
 
     def _took(self, message: Publish) -> Iterator[Effect]:
         if message.payload == MIGRATE:

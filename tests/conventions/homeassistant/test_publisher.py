@@ -101,6 +101,14 @@ class Broker:
         self.announcer.connected(self.now, largest_packet_bytes)
         self.run()
 
+    def due(self):
+        """Return what is done until something is waited for."""
+        effects = []
+        while not effects:
+            assert self.announcer.deadline_s() <= self.now.mono_s
+            effects = list(self.announcer.tick(self.now))
+        return effects
+
     def run(self):
         """Let time pass until nothing is due any more; return what was sent."""
         before = len(self.log)
@@ -281,7 +289,7 @@ def test_what_is_published_is_remembered_first():
     broker = Broker()
     broker.announcer.connected(broker.now)
     broker.seconds = SETTLE_S
-    effects = list(broker.announcer.tick(broker.now))
+    effects = broker.due()
     kinds = [type(effect) for effect in effects]
 
     assert kinds.index(SavePublishedDiscovery) < kinds.index(Publish)
@@ -399,7 +407,7 @@ def test_each_step_waits_for_the_one_before():
     later = Broker(form="device", kept=first.kept)
     later.announcer.connected(later.now)
     later.seconds = SETTLE_S
-    later.take(later.announcer.tick(later.now), acknowledge=False)
+    later.take(later.due(), acknowledge=False)
     handed = list(later.log)
     assert {message.payload for message in handed} == {MIGRATE}
     for message in handed[:-1]:
@@ -420,7 +428,7 @@ def test_a_lost_connection_starts_the_steps_again():
     later = Broker(form="device", kept=first.kept)
     later.announcer.connected(later.now)
     later.seconds = SETTLE_S
-    later.take(later.announcer.tick(later.now), acknowledge=False)
+    later.take(later.due(), acknowledge=False)
     later.announcer.disconnected()
     assert list(later.announcer.acked(later.log[0], 0, later.now)) == []
     later.connect()
@@ -477,6 +485,61 @@ def test_another_name_is_told_without_a_restart(broker):
 # -- any story ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("form", ["device", "component"])
+def test_one_device_is_described_at_a_time(form, monkeypatch):
+    """No turn of the core describes two devices, and none is published before another is taken."""
+    described, waiting = [], []
+    real = DiscoveryPublisher._in_form
+    monkeypatch.setattr(
+        DiscoveryPublisher,
+        "_in_form",
+        lambda self, charger_id, form: described.append(charger_id) or real(self, charger_id, form),
+    )
+    chargers = tuple(f"EH00000{number}" for number in range(5))
+    broker = Broker(chargers, form=form)
+    broker.announcer.connected(broker.now)
+    broker.seconds = SETTLE_S
+    while broker.announcer.deadline_s() is not None or waiting:
+        described.clear()
+        sent = [one for one in broker.announcer.tick(broker.now) if isinstance(one, Publish)]
+        assert len(described) <= 1
+        assert not (sent and waiting)
+        waiting += sent
+        for message in waiting[:1]:
+            waiting.remove(message)
+            broker.take([message])
+
+    assert {kept.charger_id for kept in broker.kept.values()} <= {*chargers}
+    assert len(broker.log) >= len(chargers)
+
+
+def test_a_device_that_comes_while_others_are_described_keeps_its_entities():
+    """What an earlier process described of it is not taken away before it is described again."""
+    first = Broker((ONE, TWO))
+    first.connect()
+    later = Broker((ONE,), kept=first.kept)
+    later.announcer.connected(later.now)
+    later.seconds = SETTLE_S
+    assert list(later.announcer.tick(later.now)) == []
+    later.announcer.add_chargers((TWO,), later.now)
+    later.run()
+
+    assert all(message.payload for message in later.log)
+    assert {kept.charger_id for kept in later.kept.values()} == {ONE, TWO}
+
+
+def test_a_device_that_leaves_while_others_are_described_is_not_published():
+    """Neither the comparison nor the publication describes it."""
+    broker = Broker((ONE, TWO))
+    broker.announcer.connected(broker.now)
+    broker.seconds = SETTLE_S
+    broker.take(broker.due())
+    broker.announcer.leave((TWO,))
+    broker.run()
+
+    assert broker.retained.keys() == {DEVICE.format(ONE)}
+
+
 class Life:
     """One process after another at one broker, with the real outbox in between."""
 
@@ -501,15 +564,26 @@ class Life:
         self.announcer = DiscoveryPublisher(settings, version="1", salt=b"salt")
         self.announcer.started(self.file)
         self.announcer.add_chargers(chargers, self.now)
-        for charger_id in chargers if enabled else ():
+        self.settings = settings
+        for charger_id in chargers:
+            self.want(charger_id)
+
+    def want(self, charger_id):
+        """Expect the description of a charger."""
+        if self.settings.homeassistant.enabled:
             self.wanted |= describe(
                 DeviceInfo(charger_id),
-                entities(charger_id, Topics(), settings.commands),
-                form=form,
+                entities(charger_id, Topics(), self.settings.commands),
+                form=self.settings.homeassistant.form,
                 topics=Topics(),
                 places=HomeAssistantTopics(),
                 version="1",
             ).documents
+
+    def come(self):
+        """Have a charger come in the middle of everything."""
+        self.announcer.add_chargers((TWO,), self.now)
+        self.want(TWO)
 
     def connect(self):
         if not self.up:
@@ -568,7 +642,9 @@ START = st.tuples(
     st.booleans(),
 )
 FLOW = st.tuples(st.just("flow"), st.integers(1, 250), st.booleans())
-PLAIN = st.sampled_from([("wait",), ("connect",), ("disconnect",), ("birth",), ("come_to_rest",)])
+PLAIN = st.sampled_from(
+    [("wait",), ("connect",), ("disconnect",), ("birth",), ("come",), ("come_to_rest",)]
+)
 # What a process lives through, and then another one.
 CHAPTER = st.tuples(START, st.lists(st.one_of(FLOW, PLAIN), max_size=6))
 STORY = st.lists(CHAPTER, max_size=5).map(
