@@ -71,6 +71,8 @@ FAILURES_BEFORE_ALERT = 3
 # Of one charger: half a year of five a day. Gaps are looked for among the newest.
 MAX_KNOWN = 1_000
 MAX_READ = 20_000
+# Of so many chargers at once: of thousands it would be a queue that everything else waits behind.
+MAX_READING = 4
 NEVER = float("inf")
 # Instead of a number, where there is none.
 NOBODY = -1
@@ -142,6 +144,8 @@ class Backfill:
         self._keep = timedelta(days=keep_days)
         self._sessions: dict[str, _ChargerSessions] = {}
         self._reads: dict[Hashable, str] = {}
+        # Chargers whose stored reports are to be read, in order.
+        self._unloaded: dict[str, None] = {}
         # Never more than one.
         self._lookups: dict[Hashable, _PendingLookup] = {}
         self._free_s = float("-inf")
@@ -166,13 +170,17 @@ class Backfill:
     def serve(self, charger_ids: Iterable[str]) -> Iterator[Effect]:
         """Add chargers."""
         for charger_id in charger_ids:
-            self._sessions.setdefault(charger_id, _ChargerSessions(deep=self._damaged))
+            if charger_id not in self._sessions:
+                self._sessions[charger_id] = _ChargerSessions(deep=self._damaged)
+                self._unloaded[charger_id] = None
         yield from self._load()
 
     def leave(self, charger_ids: Iterable[str], now: Timestamp) -> Iterator[Effect]:
         """Remove chargers; requests in progress for them are ignored."""
         gone = {charger_id for charger_id in charger_ids if self._sessions.pop(charger_id, None)}
         self._reads = {number: one for number, one in self._reads.items() if one not in gone}
+        for charger_id in gone:
+            self._unloaded.pop(charger_id, None)
         self._lookups = {
             number: lookup
             for number, lookup in self._lookups.items()
@@ -180,6 +188,7 @@ class Backfill:
         }
         if gone:
             yield from self._tell(now)
+            yield from self._load()
 
     def store_opened(self, *, damaged: bool) -> Iterator[Effect]:
         """Handle the opening of the store.
@@ -192,6 +201,8 @@ class Backfill:
             self._damaged = True
             for sessions in self._sessions.values():
                 sessions.loaded, sessions.deep = False, True
+            reading = set(self._reads.values())
+            self._unloaded = {one: None for one in self._sessions if one not in reading}
         yield from self._load()
 
     def stream_opened(self, mono_s: float) -> None:
@@ -232,11 +243,13 @@ class Backfill:
             self._enter(sessions, stored)
         self._want(sessions, now.mono_s + SETTLING_S)
         yield from self._count(sessions, now)
+        yield from self._load()
 
     def not_read(self, event: ReportsReadFailed) -> None:
         """Record that the store could not be read; it is tried again when it opens."""
-        if self._reads.pop(event.tag.ref, None) is not None:
+        if (charger_id := self._reads.pop(event.tag.ref, None)) is not None:
             self._store_open = False
+            self._unloaded[charger_id] = None
 
     def answered(self, event: CloudResponse, now: Timestamp) -> Iterator[Effect]:
         """Handle the cloud's list; new sessions in it are stored."""
@@ -307,15 +320,13 @@ class Backfill:
     # -- how ---------------------------------------------------------------------------------
 
     def _load(self) -> Iterator[Effect]:
-        """Read what is stored of the chargers that are new."""
-        if not self._store_open:
-            return
-        reading = set(self._reads.values())
-        for charger_id, sessions in self._sessions.items():
-            if not sessions.loaded and charger_id not in reading:
-                ref = BackfillRead(next(self._numbers))
-                self._reads[ref] = charger_id
-                yield ReadReports(Tag(NAME, ref), charger_id, limit=MAX_READ)
+        """Read what is stored of the chargers that are new, of a few at a time."""
+        while self._store_open and self._unloaded and len(self._reads) < MAX_READING:
+            charger_id = next(iter(self._unloaded))
+            del self._unloaded[charger_id]
+            ref = BackfillRead(next(self._numbers))
+            self._reads[ref] = charger_id
+            yield ReadReports(Tag(NAME, ref), charger_id, limit=MAX_READ)
 
     def _want(self, sessions: _ChargerSessions, due_s: float, *, most: int = MAX_PER_HOUR) -> None:
         if not sessions.loaded:

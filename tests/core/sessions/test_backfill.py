@@ -28,6 +28,7 @@ from bridge.core.sessions.backfill import (
     MAX_KNOWN,
     MAX_PER_HOUR,
     MAX_READ,
+    MAX_READING,
     MIN_INTERVAL_S,
     SETTLING_S,
     SPACING_S,
@@ -588,3 +589,25 @@ def test_what_a_look_did_not_bring_is_named_though_other_looks_fail_meanwhile():
     office.save(15, 19)
 
     assert "4-9, 11-14, 16-18" in office.alert
+
+
+def test_stored_reports_are_read_of_a_few_chargers_at_a_time():
+    """Of each once; of one whose reports could not be read again, when the store opens."""
+    serials = tuple(f"EH{number:06}" for number in range(50))
+    alerts = Alerts()
+    backfill = Backfill(alerts, Unread(alerts, keep_days=90), keep_days=90)
+    now = Timestamp(NOON, 5000.0)
+    reads = [*backfill.serve(serials), *backfill.store_opened(damaged=False)]
+    asked = []
+    while reads:
+        assert len(reads) <= MAX_READING
+        read = reads.pop(0)
+        asked.append(read.charger_id)
+        if len(asked) == 10:
+            backfill.not_read(ReportsReadFailed(read.tag, StoreError("away")))
+            new = backfill.store_opened(damaged=False)
+        else:
+            new = backfill.read(ReportsRead(read.tag, ()), now)
+        reads += [effect for effect in new if isinstance(effect, ReadReports)]
+
+    assert Counter(asked) == Counter((*serials, serials[9]))
