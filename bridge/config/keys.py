@@ -504,10 +504,10 @@ KEYS: Final = (
     ),
     Key(
         "recorder.max_mib",
-        integer(0, 64),
+        integer(0, 1024),
         "Memory for what the bridge handled in the last 30 minutes. It is written without personal"
         " data as record-<time>.rec beside the store when a component fails, on SIGUSR1 and by"
-        " doctor; the newest five are kept. 0 switches it off.",
+        " doctor; the newest five are kept. 8 MiB are enough for 500 chargers. 0 switches it off.",
         unit="MiB",
     ),
     Key(

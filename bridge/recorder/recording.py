@@ -13,7 +13,9 @@ Rules:
 4. A state is copied in steps between which nothing is handled, at most once in
    :data:`COPY_SHARE` times the time that the last copy took. Where events come faster than that
    allows, the generation stops to grow, and recording goes on with the next state.
-5. A core with a state that cannot be copied is not recorded, nor is anything after an error of the
+5. A copy may have half of what may be used, and so may all copies that are not packed yet: the
+   oldest generations are dropped. A state that needs more is not recorded.
+6. A core with a state that cannot be copied is not recorded, nor is anything after an error of the
    recorder: the reason is kept, and nothing else is disturbed.
 """
 
@@ -62,6 +64,9 @@ PACK_EVENTS = 32
 PACK_EVENT_BYTES = 128 * 1024
 UNPACKED_BYTES = 128 * 1024
 GENERATIONS = 4
+# A copy of a few chargers has room whatever the memory.
+MIN_COPY_BYTES = 512 * 1024
+TOO_LARGE: Final = "the state of all chargers does not fit; raise recorder.max_mib (8 MiB for 500)"
 TAIL = 16
 # Measured sizes in memory: an event, an observation, an acknowledged value.
 EVENT_BYTES = 600
@@ -197,6 +202,7 @@ class Recorder:
         self.problem = ""
         self._root = (core, *filter(is_recordable, conventions))
         self._max_bytes = max_bytes * 3 // 8
+        self._max_copy_bytes = max(MIN_COPY_BYTES, max_bytes // 2)
         self._unpacked_bytes = unpacked_bytes
         self._read_s = read_s
         self._generations: deque[_Generation] = deque()
@@ -269,6 +275,8 @@ class Recorder:
         try:
             copying = self._copying = self._copying or Copy(self._root)
             more = copying.step(COPY_STEP)
+            if copying.bytes > self._max_copy_bytes:
+                raise RecordError(TOO_LARGE)  # noqa: TRY301 - as what cannot be copied
         except Exception as error:  # noqa: BLE001 - the border of the recorder
             self._give_up(error)
             return False
@@ -315,6 +323,11 @@ class Recorder:
     def bytes(self) -> int:
         """How much memory is taken, beside a copy that is not packed yet."""
         return sum(each.bytes for each in self._generations)
+
+    @property
+    def _copy_bytes(self) -> int:
+        """How much memory the states take that are not packed yet."""
+        return sum(0 if each.copy is None else each.copy.bytes for each in self._generations)
 
     def _note_asked(self) -> None:
         if self._add is not None and self._times_asked:
@@ -366,7 +379,9 @@ class Recorder:
         kept, current = self._generations, _Generation(mono_s, copy)
         kept.append(current)
         while len(kept) > 1 and (
-            self.bytes > self._max_bytes * 3 // 4 or mono_s - kept[1].began_s >= KEPT_S
+            self.bytes > self._max_bytes * 3 // 4
+            or self._copy_bytes > self._max_copy_bytes
+            or mono_s - kept[1].began_s >= KEPT_S
         ):
             kept.popleft()
         self._add, self._is_behind = current, True

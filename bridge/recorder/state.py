@@ -57,6 +57,9 @@ SHAPES: Final[dict[str, Any]] = {
     "b": METHODS, "p": functools.partial, "w": types.FunctionType,
 }  # fmt: skip
 MAX_NODES: Final = 5_000_000
+# Measured sizes in memory of a copy: for each object, and for each of its references.
+OBJECT_BYTES: Final = 200
+REFERENCE_BYTES: Final = 8
 
 
 @per_class
@@ -103,9 +106,11 @@ class Copy:
 
     Attributes:
         is_done: Nothing is left to copy.
+        bytes: Estimated size in memory, without the values that it shares with the object.
     """
 
     def __init__(self, root: object) -> None:
+        self.bytes = 0
         self._root = root
         self._index: dict[int, int] = {}
         self._objects: list[object] = []
@@ -146,16 +151,20 @@ class Copy:
         if how == OBJECT:
             held = content(one)
             self._find(held[1])
+            references = len(held[1])
         elif how == MAPPING:
             held = (list(one.keys()), list(one.values()))
             self._find(held[0])
             self._find(held[1])
+            references = 2 * len(held[0])
         elif type(one) is itertools.count:
-            held = plain(one)
+            held, references = plain(one), 1
         else:
             held = list(one)
             self._find(held)
+            references = len(held)
         self._held.append(held)
+        self.bytes += OBJECT_BYTES + REFERENCE_BYTES * references
 
     def _find(self, values: Any) -> None:
         """List the objects among some values."""

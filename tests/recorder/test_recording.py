@@ -8,6 +8,7 @@ from bridge.core.events import CloudResponse, MqttAcked, MqttMessage, Observatio
 from bridge.core.events import ValuesAcked as Acked
 from bridge.core.messages import AckToken, Publish, Tag
 from bridge.errors import RecordError
+from bridge.recorder import recording
 from bridge.recorder.recording import COPY_SHARE, GENERATION_S, KEPT_S, Recorder, size_of
 from bridge.recorder.replaying import machine_of, replay
 from bridge.recorder.state import copied
@@ -67,6 +68,37 @@ def test_a_large_state_leaves_room_for_events():
         recorded.handle(ObservationsReceived((said(120, str(number)),)))
 
     assert numbers(recorded) == list(map(len, recorded.effects))
+
+
+def test_a_state_that_does_not_fit_is_not_recorded(monkeypatch):
+    """Memory of many chargers is bounded too: what to raise is told, and nothing is recorded."""
+    monkeypatch.setattr(recording, "MIN_COPY_BYTES", 0)
+    whole = Recorded()
+    size = whole.recorder.excerpt().copy.bytes
+    fits, larger = Recorded(max_bytes=2 * size), Recorded(max_bytes=2 * size - 2)
+
+    assert not fits.recorder.problem
+    with pytest.raises(RecordError, match=r"recorder\.max_mib"):
+        larger.recorder.excerpt()
+    larger.live()
+    assert larger.recorder.bytes == 0
+
+
+def test_states_that_are_not_packed_yet_are_bounded(monkeypatch):
+    """Where packing does not keep up, the oldest generations go, and the newest replays."""
+    monkeypatch.setattr(recording, "MIN_COPY_BYTES", 0)
+    recorded = Recorded()
+    recorded.live()
+    most = 2 * recorded.recorder.excerpt().copy.bytes
+    recorder = recorded.recorder
+    monkeypatch.setattr(recorder, "_max_copy_bytes", most)
+    for number in range(40):
+        recorded.handle(ObservationsReceived((said(120, str(number)),)), after_s=120.0)
+        kept = [each.copy.bytes for each in recorder._generations]
+        assert sum(kept) <= most
+    steps = list(replay(recorded.record()))
+
+    assert [step.effects for step in steps] == recorded.effects[-len(steps) :]
 
 
 def test_packing_changes_nothing():
