@@ -280,7 +280,7 @@ async def _serve_alone(
     """Run the one gateway of a process without a cluster."""
     place = Place(
         process.active.settings,
-        (await process.backend.leases.take())[0],
+        (await process.backend.leases.take(1))[0],
         process.queues.setdefault(0, queue or EventQueue()),
         stop,
         process.liveness,

@@ -499,8 +499,8 @@ class Leases(Protocol):
         """
         ...
 
-    async def take(self) -> tuple[Lease, ...]:
-        """Take free leases, at epoch + 1 each.
+    async def take(self, most: int) -> tuple[Lease, ...]:
+        """Take free leases, at epoch + 1 each, and at most so many.
 
         As many as are missing for this member's share, the number of partitions divided by that of
         the members that live and do not drain, rounded up; besides any that ended a second ago or

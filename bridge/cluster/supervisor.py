@@ -290,7 +290,8 @@ class Supervisor:
                 self._hand_over(partition)
         may_take = now_s >= self._takes_from_s and not self._unreached
         if todo.take and may_take and not (self._is_leaving or is_down):
-            await self._take(tasks, {each.partition: each for each in rows if is_free(each)})
+            free = {each.partition: each for each in rows if is_free(each)}
+            await self._take(tasks, len(todo.take), free)
 
     def _is_down(self, others: list[Member]) -> bool:
         """Return whether another worker reaches broker and vendor, and this one does not.
@@ -306,10 +307,10 @@ class Supervisor:
             self._down_until_s = now_s + DOWN_FOR_S
         return now_s < self._down_until_s and any(others_up)
 
-    async def _take(self, tasks: asyncio.TaskGroup, free: dict[int, HeldLease]) -> None:
+    async def _take(self, tasks: asyncio.TaskGroup, most: int, free: dict[int, HeldLease]) -> None:
         slept_s = self._slept_s()
         try:
-            taken = await self._in_time(self._leases.take())
+            taken = await self._in_time(self._leases.take(most))
         except StoreError as error:
             self._note_unreached(error)
             return

@@ -11,9 +11,10 @@ Rules:
 2. A lease belongs to an owner and an epoch. Every take raises the epoch; a renewal that does not
    find its own epoch is refused, and what was believed is void. A lease that ran out and that
    nobody took is renewed as it was.
-3. Members get equal shares, up to one partition. What ran out, a member takes up to the largest
-   share at once: its owner may count as a member still. What was handed over it takes up to its own
-   share. What stayed free for :data:`UNTAKEN_S` anybody takes.
+3. Members get equal shares, up to one partition. A member takes what is free up to its own share;
+   where they do not divide evenly, the first by name have one more, whatever the order in which
+   members look. The owner of what ran out has no share. What stayed free for :data:`UNTAKEN_S`
+   anybody takes.
 4. A member gives back what is more than its share, and only while another has less than its own.
    So a join or leave moves at most ``ceil(partitions / members)`` partitions, and none twice. What
    is being handed over counts as given back already, however long that takes.
@@ -231,21 +232,34 @@ def balance(
     )
     if leaving:
         return Balance(give_back=tuple(mine))
-    wanted = shares({*members, me}, leases)
     free = sorted((each for each in leases if is_free(each)), key=lambda each: each.partition)
     if free:
-        return Balance(tuple(_taken(free, len(mine), wanted[me], -(-len(leases) // len(wanted)))))
+        return Balance(tuple(_taken(free, len(mine), _share_of_free(me, members, leases))))
+    wanted = shares({*members, me}, leases)
     have = Counter(each.owner for each in leases)
     if any(have[name] < share for name, share in wanted.items()):
         return Balance(give_back=tuple(mine[wanted[me] :]))
     return Balance()
 
 
-def _taken(free: Sequence[HeldLease], have: int, share: int, largest: int) -> Iterator[int]:
+def _share_of_free(me: str, members: Iterable[str], leases: Sequence[HeldLease]) -> int:
+    """Return how many partitions a member has when it took what is free.
+
+    The others take at the same moment, and may not be seen: no order by what they have by now.
+    """
+    have = Counter(each.owner for each in leases if not is_free(each))
+    gone = {each.owner for each in leases if is_free(each)} - have.keys()
+    names = {*members, me} - (gone - {me})
+    least, extra = divmod(len(leases), len(names))
+    extra -= sum(have[name] > least for name in names)
+    first = sorted(name for name in names if have[name] <= least)[: max(0, extra)]
+    return least + (me in first)
+
+
+def _taken(free: Sequence[HeldLease], have: int, share: int) -> Iterator[int]:
     """Yield the free partitions that a member takes which has some already."""
     for each in free:
-        most = largest if each.owner else share
-        if have < most or each.left_s <= -UNTAKEN_S:
+        if have < share or each.left_s <= -UNTAKEN_S:
             have += 1
             yield each.partition
 

@@ -91,7 +91,7 @@ class MemberLeases:
     def _seen(self, status):
         self.table.members[self.name] = (self.table.now_s, status)
 
-    async def take(self):
+    async def take(self, most):
         asked_at_s = self.table.now_s
         await self._asked()
         table = self.table
@@ -107,7 +107,7 @@ class MemberLeases:
         taken = []
         for number, row in () if self.is_slow else table.rows.items():
             free_s = table.now_s - row.until_s
-            if free_s > 0 and (have < share or free_s >= 1.0):
+            if len(taken) < most and free_s > 0 and (have < share or free_s >= 1.0):
                 have += 1
                 row.owner, row.epoch = self.name, row.epoch + 1
                 row.until_s = table.now_s + table.ttl_s

@@ -254,6 +254,36 @@ def test_a_join_moves_one_share(partitions, workers):
     assert moved <= -(-partitions // len(members))
 
 
+@given(st.integers(1, 64), st.integers(2, len(NAMES)), st.booleans(), st.data())
+def test_what_a_member_leaves_is_taken_once_and_evenly(partitions, workers, is_dead, data):
+    """However old the view of each, and in whatever order they look: nothing moves again."""
+    names = NAMES[:workers]
+    table = list(leases(*(names[part % workers] for part in range(partitions))))
+    gone = data.draw(st.sampled_from(names))
+    # Whoever dies may count as a member still.
+    members = [each for each in names if each != gone or is_dead]
+    for each in table:
+        if each.owner == gone:
+            table[each.partition] = row(each.partition, gone if is_dead else "", -0.1)
+    views = [tuple(table)]
+    there = [each for each in names if each != gone]
+    order = data.draw(st.lists(st.sampled_from(there), max_size=12))
+    for name, is_last in [*((name, False) for name in order), *((name, True) for name in there)]:
+        view = views[-1] if is_last else data.draw(st.sampled_from(views))
+        have = sum(each.owner == name and each.left_s > 0 for each in table)
+        seen = sum(each.owner == name and each.left_s > 0 for each in view)
+        # A member knows its own, and the database gives it any that are free.
+        most = len(balance(name, members, view).take) - (have - seen)
+        free = [each.partition for each in table if each.left_s <= 0]
+        for part in free[: max(0, most)]:
+            table[part] = row(part, name, 3.0)
+        views.append(tuple(table))
+    after = Counter(each.owner for each in table)
+
+    assert all(each.left_s > 0 for each in table)
+    assert max(after[name] for name in there) - min(after[name] for name in there) <= 1
+
+
 # -- a worker that cannot serve -------------------------------------------------------------------
 
 

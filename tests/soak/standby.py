@@ -57,7 +57,7 @@ class Worker:
         await self._cluster.leases.join()
         await asyncio.to_thread(self._server.sql, EXPIRE)
         await self._cluster.leases.renew((), MemberStatus())
-        (lease,) = await self._cluster.leases.take()
+        (lease,) = await self._cluster.leases.take(1)
         store = self._cluster.store(lease, lambda _event: None)
         await store.open()
         return store

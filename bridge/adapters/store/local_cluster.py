@@ -37,9 +37,9 @@ class SoleLeases:
         """Return the one member and the one lease."""
         return await self.view()
 
-    async def take(self) -> tuple[Lease, ...]:
+    async def take(self, most: int) -> tuple[Lease, ...]:
         """Take partition 0 unless it is held."""
-        if self._is_held:
+        if self._is_held or not most:
             return ()
         self._is_held = True
         return (self._lease(),)

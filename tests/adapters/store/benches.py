@@ -158,7 +158,7 @@ class LeasedStore(PostgresStore):
         if self._lease.epoch < 0:
             await self._leases.join()
             await asyncio.sleep(0.01)  # the row of a new lease ends when it is made
-            (self._lease,) = await self._leases.take() or (self._lease,)
+            (self._lease,) = await self._leases.take(1) or (self._lease,)
         return await super().open()
 
     async def close(self) -> None:

@@ -25,8 +25,8 @@ async def test_the_one_lease_is_taken_once_and_held_until_it_is_given_up(setting
     """Time does not end it; its moments are this process's clock."""
     leases = LocalCluster(settings, clock, SqliteBackend()).leases
     assert (await leases.join()).leases == (HeldLease(0, None, 0, 0.0),)
-    (lease,) = await leases.take()
-    assert (lease, await leases.take()) == (Lease(0, 0, clock.mono_s), ())
+    (lease,) = await leases.take(1)
+    assert (lease, await leases.take(1)) == (Lease(0, 0, clock.mono_s), ())
 
     clock.advance(9999)
     held, view = await leases.renew((lease,), MemberStatus(broker_up=False))
@@ -35,7 +35,7 @@ async def test_the_one_lease_is_taken_once_and_held_until_it_is_given_up(setting
     assert [member.status.broker_up for member in view.members] == [False]
     await leases.give_up(held)
     assert (await leases.renew(held, MemberStatus()))[0] == ()
-    assert len(await leases.take()) == 1
+    assert len(await leases.take(1)) == 1
     await leases.leave()
     assert (await leases.view()).leases[0].owner is None
 
@@ -43,12 +43,12 @@ async def test_the_one_lease_is_taken_once_and_held_until_it_is_given_up(setting
 async def test_a_second_process_is_refused_by_the_store(settings, clock):
     """Its lease says nothing about other processes; opening does."""
     one, other = (LocalCluster(settings, clock, SqliteBackend()) for _ in range(2))
-    (lease,) = await one.leases.take()
+    (lease,) = await one.leases.take(1)
     store = one.store(lease, lambda _event: None)
     await store.open()
     try:
         with pytest.raises(StoreLocked):
-            await other.store(*await other.leases.take(), lambda _event: None).open()
+            await other.store(*await other.leases.take(1), lambda _event: None).open()
     finally:
         await store.close()
     await one.close()
@@ -57,7 +57,7 @@ async def test_a_second_process_is_refused_by_the_store(settings, clock):
 async def test_everything_else_is_as_without_a_cluster(settings, clock, tmp_path):
     """Documents are files beside the store, budget and tokens this process's own."""
     cluster = LocalCluster(settings, clock, SqliteBackend())
-    (lease,) = await cluster.leases.take()
+    (lease,) = await cluster.leases.take(1)
     cluster.documents(lease).replace("chargers.json", b"{}")
 
     assert (tmp_path / "chargers.json").read_bytes() == b"{}"

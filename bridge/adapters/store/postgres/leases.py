@@ -61,7 +61,7 @@ _TAKE: Final = (
     " AS place FROM free)"
     " UPDATE lease SET epoch = epoch + 1, owner = $1,"
     " until = clock_timestamp() + make_interval(secs => $2)"
-    " FROM placed, missing WHERE lease.partition = placed.partition"
+    " FROM placed, missing WHERE lease.partition = placed.partition AND placed.place <= $4"
     " AND (placed.is_old OR placed.place <= missing.count)"
     " RETURNING lease.partition, lease.epoch"
 )
@@ -136,10 +136,10 @@ class PostgresLeases:
         await self._db.execute(_STAYS, self._name)
         return await self.view()
 
-    async def take(self) -> tuple[Lease, ...]:
-        """Take free leases, as many as are missing for this member's share."""
+    async def take(self, most: int) -> tuple[Lease, ...]:
+        """Take free leases, as many as are missing for this member's share, and at most so many."""
         asked_at_s = self._clock.now().mono_s
-        taken = await self._db.fetch(_TAKE, self._name, self._ttl_s, ANYBODY_AFTER_S)
+        taken = await self._db.fetch(_TAKE, self._name, self._ttl_s, ANYBODY_AFTER_S, most)
         return _leases(taken, asked_at_s)
 
     async def renew(

@@ -46,7 +46,7 @@ async def lease_of(worker, server):
     """Take whatever is free."""
     server.sql("UPDATE lease SET until = clock_timestamp() - interval '1 h'")
     await worker.leases.renew((), MemberStatus())
-    return await worker.leases.take()
+    return await worker.leases.take(1)
 
 
 async def test_a_worker_takes_a_partition_over_with_all_that_belongs_to_it(cluster, server):
@@ -120,7 +120,7 @@ settings = Settings(easee, store=StoreSettings({str(tmp_path / "x.db")!r}))
 async def run():
     cluster = cluster_of(settings, SystemClock())
     await cluster.leases.join()
-    (lease,) = await cluster.leases.take()
+    (lease,) = await cluster.leases.take(1)
     store = cluster.store(lease, print)
     await store.open()
     await store.close()

@@ -43,10 +43,10 @@ async def test_one_worker_takes_everything_and_a_second_finds_nothing(worker, cl
     await one.renew((), UP)
     await other.renew((), UP)
     clock.advance(5)
-    taken = await one.take()
+    taken = await one.take(16)
 
     assert taken == tuple(Lease(number, 1, clock.mono_s) for number in range(16))
-    assert await other.take() == ()
+    assert await other.take(16) == ()
     assert {held.owner for held in (await other.view()).leases} == {"one"}
 
 
@@ -57,10 +57,10 @@ async def test_at_first_a_worker_takes_its_share_alone(worker, server, members, 
     workers = [await worker(f"w{number}") for number in range(members)]
     age(server, 0.001)
 
-    assert len(await workers[0].take()) == share
-    assert await workers[0].take() == ()
+    assert len(await workers[0].take(16)) == share
+    assert await workers[0].take(16) == ()
     if members > 1:
-        assert len(await workers[1].take()) == min(share, 16 - share)
+        assert len(await workers[1].take(16)) == min(share, 16 - share)
 
 
 async def test_what_nobody_took_for_a_second_anybody_takes(worker, server):
@@ -69,7 +69,18 @@ async def test_what_nobody_took_for_a_second_anybody_takes(worker, server):
     age(server, 1.0)
     await one.renew((), UP)
 
-    assert len(await one.take()) == 16
+    assert len(await one.take(16)) == 16
+
+
+async def test_no_more_is_taken_than_asked_for(worker, server):
+    """Not of what is new, nor of what nobody took for a second."""
+    one = await worker("one")
+    age(server, 0.001)
+    assert len(await one.take(3)) == 3
+    age(server, 61)
+    await one.renew((), UP)
+
+    assert len(await one.take(5)) == 5
 
 
 async def test_members_that_drain_or_are_gone_have_no_share(worker, server):
@@ -80,7 +91,7 @@ async def test_members_that_drain_or_are_gone_have_no_share(worker, server):
     await one.renew((), UP)
     await draining.renew((), MemberStatus(draining=True))
 
-    assert len(await one.take()) == 16
+    assert len(await one.take(16)) == 16
     view = await one.view()
     assert {member.name: member.status.draining for member in view.members} == {
         "one": False, "draining": True, "gone": False,
@@ -92,7 +103,7 @@ async def test_a_renewed_lease_lives_on_and_a_lost_one_is_missing(worker, server
     one, other = await worker("one", 2), await worker("other", 2)
     age(server, 2)
     await one.renew((), UP)
-    held = await one.take()
+    held = await one.take(16)
     age(server, 100)
     clock.advance(1)
     renewed, view = await one.renew(held, UP)
@@ -101,7 +112,7 @@ async def test_a_renewed_lease_lives_on_and_a_lost_one_is_missing(worker, server
 
     server.sql("UPDATE lease SET until = clock_timestamp() - interval '1 hour' WHERE partition = 1")
     await other.renew((), UP)
-    assert [(lease.partition, lease.epoch) for lease in await other.take()] == [(1, 2)]
+    assert [(lease.partition, lease.epoch) for lease in await other.take(16)] == [(1, 2)]
     renewed, view = await one.renew(renewed, UP)
     assert [lease.partition for lease in renewed] == [0]
     assert [held.owner for held in view.leases] == ["one", "other"]
@@ -113,14 +124,14 @@ async def test_what_is_given_up_is_free_at_once_and_once(worker, server):
     """A worker that lost a lease gives up nothing of its new owner."""
     one, other = await worker("one", 1), await worker("other", 1)
     age(server, 2)
-    (held,) = await one.take()
+    (held,) = await one.take(16)
     await one.give_up((held,))
-    (taken,) = await other.take()
+    (taken,) = await other.take(16)
     assert taken.epoch == 2
 
     await one.give_up((held,))
     assert (await one.view()).leases[0].owner == "other"
-    assert await one.take() == ()
+    assert await one.take(16) == ()
 
 
 async def test_a_lease_that_another_worker_is_taking_is_passed_over(worker, server):
@@ -130,7 +141,7 @@ async def test_a_lease_that_another_worker_is_taking_is_passed_over(worker, serv
         age(server, 100)
         for each in workers:
             await each.renew((), UP)
-        taken = await asyncio.gather(*(each.take() for each in workers))
+        taken = await asyncio.gather(*(each.take(16) for each in workers))
         partitions = [lease.partition for some in taken for lease in some]
         assert len(partitions) == len(set(partitions))
     assert max(held.epoch for held in (await workers[0].view()).leases) <= 20
@@ -159,7 +170,7 @@ async def test_a_database_that_is_away_is_an_error_and_comes_back(worker, server
     """Renewals fail meanwhile, and the next one connects again."""
     one = await worker("one", 1)
     age(server, 2)
-    held = await one.take()
+    held = await one.take(16)
     server.shut()
     with pytest.raises(StoreError) as caught:
         await one.renew(held, UP)
