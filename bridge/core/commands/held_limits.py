@@ -75,6 +75,7 @@ WRITE_AGAIN_S: Final = 30.0
 HIGHEST_A: Final = 32.0
 # It was sent, and may have been carried out.
 IN_FORCE: Final = frozenset({State.CONFIRMED, State.NOOP, State.UNCONFIRMED, State.UNKNOWN})
+UNSENT: Final = frozenset({State.WAITING, State.LEAVING})
 # The installer's limit of each dynamic one: what that is reset to.
 MAXIMA: Final[Mapping[int, int]] = {
     roles.DYNAMIC_LIMIT: roles.CHARGER_LIMIT,
@@ -274,9 +275,7 @@ class HeldLimits:
             self._decided.add(key)
         if held is None:
             return False
-        if held.step is not None and held.step.state not in FINAL:
-            held.step.expires_s = min(held.step.expires_s, now.mono_s)
-            held.step.due_s = min(held.step.due_s, now.mono_s)
+        _call_off(held.step, now)
         self._write(key, held, RELEASED, now)
         facts = {"charger_id": key[0], "command": key[1], "why": why}
         effects.append(LogEntry("info", "limit.released", facts))
@@ -328,7 +327,7 @@ class HeldLimits:
                     now, is_resumed=is_resumed, is_unsure=is_restarted or is_connected
                 )
             elif number in MAXIMA:
-                held.due_s = min(held.due_s, now.mono_s + REVIEW_AFTER_S)
+                self._look_first(held, now)
 
     def _rose(self, charger_id: str, values: LatestValues) -> bool:
         """Return whether the limit of a charger rose from 0 A."""
@@ -351,7 +350,14 @@ class HeldLimits:
             is_about = response.command_id in CATALOGUE[held.key[1]].response_ids
             if is_about and response.accepted:
                 held.foreign_s = now.mono_s
-                held.due_s = min(held.due_s, now.mono_s + REVIEW_AFTER_S)
+                self._look_first(held, now)
+
+    def _look_first(self, held: HeldLimit, now: Timestamp) -> None:
+        """Look at what the charger shows before a limit that was not sent yet is sent again."""
+        held.due_s = min(held.due_s, now.mono_s + REVIEW_AFTER_S)
+        if held.step is not None and held.step.state in UNSENT:
+            _call_off(held.step, now)
+            held.step = None
 
     # -- time --------------------------------------------------------------------------------
 
@@ -371,7 +377,7 @@ class HeldLimits:
         values = self._shown.latest.get(charger_id)
         if values is None:
             return
-        if self._is_under_way(charger_id, limits, held.step):
+        if self._is_under_way(charger_id, limits):
             held.due_s = now.mono_s + REVIEW_AFTER_S
             return
         shown = {number: amount(values, number) for number in limits}
@@ -444,33 +450,29 @@ class HeldLimits:
         stamps = [values.measured_at(number) for number in shown]
         return since.trusted and any(at is not None and at > since.wall for at in stamps)
 
-    def _is_under_way(
-        self, charger_id: str, limits: Mapping[int, float], step: Command | None
-    ) -> bool:
-        """Return whether a command that moves the same limit waits or is in progress.
+    def _moving(self, charger_id: str, limits: Mapping[int, float]) -> Iterator[Command]:
+        """Yield the commands that move a limit and have no final state."""
+        for command in self._commands.live:
+            if charger_id in command.devices and not limits.keys().isdisjoint(command.spec.moves):
+                yield command
 
-        While the command that sends it again waits, it and others that wait do not count: they
-        cannot have caused what is shown, and a newer limit that is shown ends the hold.
-        """
-        is_waiting = step is not None and step.state is State.WAITING
+    def _is_under_way(self, charger_id: str, limits: Mapping[int, float]) -> bool:
+        """Return whether a command that may have caused what is shown has no final state."""
         if charger_id in self._commands.guided:
             return True
-        return any(
-            charger_id in command.devices and not limits.keys().isdisjoint(command.spec.moves)
-            for command in self._commands.live
-            if not (is_waiting and command.state is State.WAITING)
-        )
+        return any(one.state is not State.WAITING for one in self._moving(charger_id, limits))
 
     def _send_again(self, key: Key, held: HeldLimit, effects: list[Output], now: Timestamp) -> None:
-        if held.step is not None:  # it waits for its turn
+        charger_id, name = key
+        limits = CATALOGUE[name].limits(held.argument)
+        if any(self._moving(charger_id, limits)):  # it or a newer one waits for its turn
             held.due_s = now.mono_s + REVIEW_AFTER_S
             return
         left = math.inf if held.ends_s == math.inf else (held.ends_s - now.mono_s) // 60
         if left < 1:
             return  # the vendor's own time for it is over as well
-        charger_id, name = key
         value = _value_of(held.argument, None if left == math.inf else int(left))
-        self._shown.doubt(charger_id, CATALOGUE[name].limits(held.argument), now)
+        self._shown.doubt(charger_id, limits, now)
         held.step = self._commands.issue(
             charger_id, name, value, now, ttl_s=STEP_TTL_S, origin=ORIGIN
         )
@@ -481,7 +483,7 @@ class HeldLimits:
         held = self._held.get((command.charger_id, command.spec.name))
         if held is None:
             return
-        if held.step is not command:  # of an earlier process
+        if held.step is not command:  # of an earlier process, or called off
             held.due_s = min(held.due_s, now.mono_s + REVIEW_AFTER_S)
             return
         held.step = None
@@ -617,6 +619,13 @@ class HeldLimits:
         if each is not None:
             each.is_writing, each.is_dirty, self.is_unwritten = False, True, True
             each.not_before_s = now.mono_s + WRITE_AGAIN_S
+
+
+def _call_off(step: Command | None, now: Timestamp) -> None:
+    """End a command that sends a limit again, where that has not ended."""
+    if step is not None and step.state not in FINAL:
+        step.expires_s = min(step.expires_s, now.mono_s)
+        step.due_s = min(step.due_s, now.mono_s)
 
 
 def is_of_held_limit(row: CommandRow) -> bool:

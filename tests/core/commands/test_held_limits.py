@@ -7,6 +7,7 @@ import pytest
 from bridge.core.commands.held_limits import RETRY_S, REVIEW_AFTER_S
 from bridge.core.domain_events import DerivedTold
 from bridge.core.effects import LogEntry, SaveCommand
+from bridge.core.events import ChargerResponse
 from bridge.errors import CloudUnavailable, OutcomeUnknown
 from tests.core.commands.bench import (
     ID,
@@ -525,3 +526,30 @@ def test_it_is_released_by_another_charger_of_the_circuit(circuit):
 
     assert answers(effects, f"charger/{OTHER}/result/")[-1]["state"] == "confirmed"
     assert told(effects) == [None]
+
+
+@pytest.mark.parametrize("heard", ["response", "limit"])
+@pytest.mark.parametrize("is_leaving", [False, True])
+def test_what_another_controller_does_takes_back_what_was_not_sent(garage, heard, is_leaving):
+    """Its limit is seen seconds after its response, or the other way round."""
+    hold(garage)
+    (busy,) = calls_of(garage.send("led_strip_brightness", b"40"))
+    for shows in FORGETS["plug-in"]:
+        garage.mono_s += 5
+        garage.show(shows)
+    assert calls_of(garage.wait(LONG_S)) == []  # it waits
+    garage.disk = "hangs"
+    effects = garage.answer(busy, ticket(5, 40)) if is_leaving else []
+    if heard == "response":
+        response = ChargerResponse(ID, 48, 4711, True, 0)
+        effects += garage.take(garage.journal.foreign(response, garage.now))
+    else:
+        effects += garage.show({48: 10.0})
+    garage.disk = "ok"
+    effects += garage.commit() if is_leaving else garage.answer(busy, ticket(5, 40))
+    effects += garage.wait(1)
+    assert SENT not in [call.request.body for call in calls_of(effects)]
+    effects = garage.show({48: 10.0}) + garage.wait(LONG_S)
+
+    assert told(effects) == [None]
+    assert SENT not in [call.request.body for call in calls_of(effects + garage.wait(100))]
