@@ -6,17 +6,22 @@ not counted.
 """
 
 import sys
+from collections import deque
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import bridge
 from bridge.core.composition import Core
+from bridge.core.effects import ReadReports
 from bridge.core.events import (
     MqttConnected,
     ObservationsReceived,
+    ReportsRead,
     Started,
     StoreOpened,
     StreamOpened,
+    StreamSubscription,
     Tick,
 )
 from bridge.core.records.moment import Timestamp
@@ -144,3 +149,58 @@ def of_an_observation():
 def test_one_power_observation():
     """From its decoding to the change that is published, and the next deadline."""
     assert of_an_observation().calls <= 30
+
+
+class Instructions:
+    """Counts the instructions of Python that run within a ``with`` block.
+
+    Attributes:
+        count: How many.
+    """
+
+    def __init__(self):
+        self.count = 0
+
+    def __enter__(self):
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_error):
+        sys.settrace(self._before)
+
+    def _trace(self, frame, event, _argument):
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        self.count += event == "opcode"
+        return self._trace
+
+
+def instructions_of_a_start(chargers):
+    """Count what the last of many chargers costs in each step of the start."""
+    serials = tuple(f"EH{number:06}" for number in range(chargers))
+    easee = EaseeSettings("x@example.com", Secret("p"), serials)
+    core = Core(Settings(easee), version="1", salt=b"salt")
+    effects = core.handle(Started(), at(0.0)) + core.handle(StoreOpened(()), at(0.0))
+    reads = deque(each for each in effects if isinstance(each, ReadReports))
+    found = []
+    while reads:
+        with Instructions() if len(reads) == 1 else nullcontext() as read:
+            effects = core.handle(ReportsRead(reads.popleft().tag, ()), at(0.1))
+            core.deadline_s()
+        reads.extend(each for each in effects if isinstance(each, ReadReports))
+    found.append(read.count)
+    for event in (MqttConnected(False, "5", 20), StreamOpened()):
+        core.handle(event, at(0.2))
+    for serial in serials:
+        core.handle(StreamSubscription(serial, None), at(0.3))
+    with Instructions() as subscribed:
+        core.handle(StreamSubscription(serials[0], None), at(0.4))
+        core.deadline_s()
+    return [*found, subscribed.count]
+
+
+def test_a_charger_costs_as_much_in_a_large_fleet():
+    """What is done for one charger at the start does not grow with the number of the others."""
+    few, many = instructions_of_a_start(10), instructions_of_a_start(200)
+
+    assert all(a <= 1.1 * b for a, b in zip(many, few, strict=True)), (few, many)

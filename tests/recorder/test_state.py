@@ -233,5 +233,6 @@ def test_an_object_of_its_own_is_made_again(lived):
 )
 def test_a_damaged_state_is_an_error_of_one_kind(damage, lived):
     """A reference to nothing, a foreign class or a wrong shape is refused."""
+    lived.core.subscriptions = deque((1,), maxlen=2)
     with pytest.raises(RecordError):
         restored(damage(copied(lived.core)), new_core(lived.empty))

@@ -27,7 +27,7 @@ from bridge.core.records.moment import Timestamp
 FRESH_S: Final = 120.0
 
 
-class WatchedValue(msgspec.Struct, frozen=True):
+class WatchedValue(msgspec.Struct, frozen=True, gc=False):
     """The newest value of an observation.
 
     Attributes:
@@ -45,24 +45,28 @@ class WatchedValues:
     """The newest value of every observation that may prove a command."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, int], WatchedValue] = {}
+        # By charger and number.
+        self._held: dict[str, dict[int, WatchedValue]] = {}
 
     def get(self, charger_id: str, number: int) -> WatchedValue | None:
         """Return the newest reading, or None before the first."""
-        return self._held.get((charger_id, number))
+        held = self._held.get(charger_id)
+        return None if held is None else held.get(number)
 
     def forget(self, charger_id: str) -> None:
         """Drop everything held of a charger."""
-        for key in [key for key in self._held if key[0] == charger_id]:
-            del self._held[key]
+        self._held.pop(charger_id, None)
 
     def changed(self, observation: Observation, mono_s: float = 0.0) -> bool:
         """Record an observation; return whether it is newer than the last and differs from it."""
-        key = (observation.charger_id, observation.spec.id)
-        held = self._held.get(key)
+        charger_id, number = observation.charger_id, observation.spec.id
+        values = self._held.get(charger_id)
+        if values is None:
+            values = self._held[charger_id] = {}
+        held = values.get(number)
         if held is not None and observation.measured_at < held.measured_at:
             return False
-        self._held[key] = WatchedValue(observation.value, observation.measured_at, mono_s)
+        values[number] = WatchedValue(observation.value, observation.measured_at, mono_s)
         return (
             held is not None
             and held.measured_at < observation.measured_at

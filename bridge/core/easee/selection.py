@@ -61,6 +61,7 @@ class Selection(msgspec.Struct, frozen=True):
     excepted: frozenset[str] = frozenset()
 
     @classmethod
+    @lru_cache(maxsize=4)  # each charger has it
     def of(cls, publish: PublishSettings) -> "Selection":
         """Return the selection of a configuration."""
         return cls(frozenset(publish.only), frozenset(publish.except_))

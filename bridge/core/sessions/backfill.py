@@ -19,8 +19,8 @@ Rules:
 6. Nothing is asked while the wall clock is not trusted: the period would be a wrong one.
 """
 
+import heapq
 import itertools
-from collections import deque
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -86,6 +86,7 @@ class _ChargerSessions(msgspec.Struct):
     """What is known of one charger's sessions.
 
     Attributes:
+        charger_id: The charger.
         known: Stored sessions with a number, by key.
         unnumbered: Stored sessions without a number, by key.
         newest: When the newest stored session counts as ended, or None.
@@ -99,17 +100,18 @@ class _ChargerSessions(msgspec.Struct):
         left_out: Numbers of the cloud's that the charger does not use.
     """
 
+    charger_id: str
     known: dict[str, StoredSession] = msgspec.field(default_factory=dict)
     unnumbered: dict[str, StoredSession] = msgspec.field(default_factory=dict)
     newest: datetime | None = None
     loaded: bool = False
     due_s: float = NEVER
-    asked_s: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=MAX_URGENT_PER_HOUR))
+    asked_s: tuple[float, ...] = ()
     failures: int = 0
     searches: int = 0
     deep: bool = False
     back_to: datetime | None = None
-    sought: set[int] = msgspec.field(default_factory=set)
+    sought: frozenset[int] = frozenset()
     gaps: tuple[Gap, ...] = ()
     left_out: frozenset[int] = frozenset()
 
@@ -143,6 +145,8 @@ class Backfill:
         self._unread = unread
         self._keep = timedelta(days=keep_days)
         self._sessions: dict[str, _ChargerSessions] = {}
+        # Heap of when to look at which charger; what is not due_s of the charger any more is void.
+        self._due: list[tuple[float, str]] = []
         self._reads: dict[Hashable, str] = {}
         # Chargers whose stored reports are to be read, in order.
         self._unloaded: dict[str, None] = {}
@@ -162,8 +166,8 @@ class Backfill:
         """Return the monotonic time at which :meth:`tick` has something to do, or None."""
         for lookup in self._lookups.values():
             return lookup.started_s + LOST_EVENT_AFTER_S
-        due_s = min((sessions.due_s for sessions in self._sessions.values()), default=NEVER)
-        return None if due_s == NEVER else max(due_s, self._free_s)
+        first = self._first()
+        return None if first is None else max(first.due_s, self._free_s)
 
     # -- what happens ------------------------------------------------------------------------
 
@@ -171,7 +175,7 @@ class Backfill:
         """Add chargers."""
         for charger_id in charger_ids:
             if charger_id not in self._sessions:
-                self._sessions[charger_id] = _ChargerSessions(deep=self._damaged)
+                self._sessions[charger_id] = _ChargerSessions(charger_id, deep=self._damaged)
                 self._unloaded[charger_id] = None
         yield from self._load()
 
@@ -264,11 +268,11 @@ class Backfill:
         sure = (one for one in sessions.known.values() if one.is_sure)
         reports, left_out = reconcile_counters(found.reports, sure)
         sessions.failures, sessions.back_to, sessions.deep = 0, None, False
-        sessions.due_s = now.mono_s + DAY_S
+        self._look_at(sessions, now.mono_s + DAY_S)
         # What will be missing when these are stored: no second look would find it.
         listed = (one for report in reports if (one := known(report)) is not None)
         after = chain(sessions.known.values(), listed)
-        sessions.sought.update(number for gap in gaps(after) for number in gap.numbers)
+        sessions.sought |= {number for gap in gaps(after) for number in gap.numbers}
         told = (*sessions.known.values(), *sessions.unnumbered.values())
         stored = [text for text in found.unread if _is_told(text, told)]
         unread = [text for text in found.unread if text not in stored]
@@ -300,20 +304,21 @@ class Backfill:
                 return
             charger_id, sessions = self._done(ref, now)
             yield from self._put_off(charger_id, sessions, "no answer", None, now)
-        if now.mono_s < self._free_s or not self._sessions:
+        if now.mono_s < self._free_s:
             return
-        charger_id, sessions = min(self._sessions.items(), key=lambda item: item[1].due_s)
-        if now.mono_s < sessions.due_s:
+        first = self._first()
+        if first is None or now.mono_s < first.due_s:
             return
         if not now.trusted:
             self._free_s = now.mono_s + UNTRUSTED_RETRY_S
             return
         number = next(self._numbers)
+        charger_id = first.charger_id
         self._lookups[number] = _PendingLookup(charger_id, now.mono_s)
-        sessions.due_s = NEVER
-        sessions.asked_s.append(now.mono_s)
+        self._look_at(first, NEVER)
+        first.asked_s = (*first.asked_s, now.mono_s)[-MAX_URGENT_PER_HOUR:]
         until = now.wall + AHEAD
-        since = min(self._since(charger_id, sessions, now), until)
+        since = min(self._since(charger_id, first, now), until)
         request = sessions_request(charger_id, since, until)
         yield SendRequest(Tag(NAME, number), request, TIMEOUT_S)
 
@@ -334,7 +339,24 @@ class Backfill:
         if sessions.asked_s:
             due_s = max(due_s, sessions.asked_s[-1] + MIN_INTERVAL_S)
         due_s = max(due_s, free_at_s(sessions.asked_s, most, HOUR_S))
-        sessions.due_s = min(sessions.due_s, due_s)
+        if due_s < sessions.due_s:
+            self._look_at(sessions, due_s)
+
+    def _look_at(self, sessions: _ChargerSessions, due_s: float) -> None:
+        """Schedule the next look at a charger, in place of any other."""
+        sessions.due_s = due_s
+        if due_s != NEVER:
+            heapq.heappush(self._due, (due_s, sessions.charger_id))
+
+    def _first(self) -> _ChargerSessions | None:
+        """Return the charger that is due first, or None."""
+        while self._due:
+            due_s, charger_id = self._due[0]
+            sessions = self._sessions.get(charger_id)
+            if sessions is not None and sessions.due_s == due_s:
+                return sessions
+            heapq.heappop(self._due)
+        return None
 
     def _search_again(self, charger_id: str, sessions: _ChargerSessions, mono_s: float) -> None:
         """Schedule another search for unreadable sessions: the list may contain them later."""
@@ -400,7 +422,7 @@ class Backfill:
         retry_s = exponential_delay_s(
             sessions.failures, first_s=FIRST_RETRY_S, longest_s=MAX_RETRY_S
         )
-        sessions.due_s = now.mono_s + max(retry_s, wait_s or 0.0)
+        self._look_at(sessions, now.mono_s + max(retry_s, wait_s or 0.0))
         facts = {"charger_id": charger_id, "error": why, "failures": sessions.failures}
         yield LogEntry("warning", "session.backfill_failed", facts)
         missing = {number for gap in sessions.gaps for number in gap.numbers}
@@ -423,7 +445,7 @@ class Backfill:
         if sessions.known.get(stored.key) == found:
             return False
         _put(sessions.known, stored.key, found)
-        sessions.sought.discard(found.number)
+        sessions.sought -= {found.number}
         return True
 
     def _count(self, sessions: _ChargerSessions, now: Timestamp) -> Iterator[Effect]:

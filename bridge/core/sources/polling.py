@@ -241,4 +241,4 @@ class Polling:
         if self._up_at_s is None or self._always:
             return self._reads
         asked = self._refused | self._unread
-        return {id_: reads for id_, reads in self._reads.items() if id_ in asked}
+        return {id_: self._reads[id_] for id_ in asked if id_ in self._reads}
