@@ -39,7 +39,7 @@ FIRST_CARS_AFTER_S = (2.0, 4.0)
 # What can be tried without harm: hold the charge, let it go on, limit it.
 TO_TRY = (("pause", "PRESS"), ("resume", "PRESS"), ("dynamic_charger_current", "10"))
 # Longer than a broker on this machine needs to hand a message on.
-LAST_MESSAGE_WITHIN_S = 2.0
+LAST_MESSAGE_WITHIN_S = 5.0
 EVERY_GROUP = ("control", "access", "current", "device", "maintenance", "schedule")
 
 

@@ -300,7 +300,10 @@ async def test_nothing_there_and_nothing_of_amqp_are_in_words(monkeypatch):
         await CommandConnection(login).open()
 
     async def talk(said):
+        writers = []  # a writer that is collected closes its connection
+
         async def answer(_reader, writer):
+            writers.append(writer)
             writer.write(said)
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
@@ -309,6 +312,8 @@ async def test_nothing_there_and_nothing_of_amqp_are_in_words(monkeypatch):
             found = FeedLogin("127.0.0.1", port, False, "/", "u", "canary-feed", "A.Q", "A.C.X")
             with pytest.raises(ConnectionLost) as caught:
                 await CommandConnection(found).open()
+            for writer in writers:
+                writer.close()
             return str(caught.value)
 
     assert "too large" in await talk(b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(200_000))
