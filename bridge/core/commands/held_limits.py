@@ -377,7 +377,7 @@ class HeldLimits:
         values = self._shown.latest.get(charger_id)
         if values is None:
             return
-        if self._is_under_way(charger_id, limits):
+        if self._is_under_way(charger_id, limits) or self._is_away(held, now):
             held.due_s = now.mono_s + REVIEW_AFTER_S
             return
         shown = {number: amount(values, number) for number in limits}
@@ -449,6 +449,11 @@ class HeldLimits:
         values = self._shown.latest[charger_id]
         stamps = [values.measured_at(number) for number in shown]
         return since.trusted and any(at is not None and at > since.wall for at in stamps)
+
+    def _is_away(self, held: HeldLimit, now: Timestamp) -> bool:
+        """Return whether a charger restarts: a command would not reach it."""
+        is_recent = held.forgot is not None and now.mono_s - held.forgot.mono_s < REASON_LASTS_S
+        return is_recent and any(self._shown.is_offline(one) for one in held.devices)
 
     def _moving(self, charger_id: str, limits: Mapping[int, float]) -> Iterator[Command]:
         """Yield the commands that move a limit and have no final state."""

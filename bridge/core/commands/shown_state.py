@@ -157,7 +157,7 @@ class ShownState:
         """Return a reading that may be reasoned from, or None."""
         reading = self.readings.get(charger_id, number)
         is_moved = (charger_id, number) in self._moved
-        if reading is None or is_moved or self._is_offline(charger_id):
+        if reading is None or is_moved or self.is_offline(charger_id):
             return None
         since_s = self.stream_since_s
         is_held = since_s is not None and reading.arrived_s >= since_s
@@ -215,7 +215,8 @@ class ShownState:
             found[number] = reading.value
         return found
 
-    def _is_offline(self, charger_id: str) -> bool:
+    def is_offline(self, charger_id: str) -> bool:
+        """Return whether a charger is known to have no connection to the cloud."""
         linked = self.readings.get(charger_id, roles.CLOUD_LINK)
         mode = self.readings.get(charger_id, roles.OP_MODE)
         return (linked is not None and linked.value in (False, 0)) or (

@@ -90,6 +90,29 @@ def test_it_is_sent_again_where_the_charger_forgot_it(garage, reason):
     assert not calls_of(garage.wait(300))
 
 
+def test_it_waits_for_a_charger_that_restarts(garage):
+    """What is sent meanwhile does not arrive, and would be tried again a minute later."""
+    hold(garage)
+    reboot = call_of(garage.send("reboot"))
+    garage.answer(reboot, ticket(7, 1))
+    garage.respond(7, 1)
+    garage.mono_s += 1
+    assert not calls_of(garage.show({250: False}) + garage.wait(30))
+    garage.show({89: 20, 48: 32.0, 250: True})
+
+    assert is_sent_again(garage, garage.wait(LONG_S))
+
+
+def test_it_does_not_wait_for_ever_for_a_charger_that_is_away(garage):
+    """Another charger of its circuit may be without current for months."""
+    hold(garage)
+    garage.show({250: False})
+    garage.show({109: 1})
+    garage.show({109: 3, 48: 32.0})
+
+    assert is_sent_again(garage, garage.wait(70))
+
+
 def test_it_is_sent_again_in_a_new_process(garage):
     """The limit was forgotten while nobody was there."""
     hold(garage)
