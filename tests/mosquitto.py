@@ -63,6 +63,11 @@ class Mosquitto:
         self._config.write_text("\n".join(lines) + "\n")
 
     @property
+    def pid(self) -> int:
+        """Return the id of its process; 0 while there is none."""
+        return 0 if self._process is None else self._process.pid
+
+    @property
     def log(self) -> str:
         """What it logged."""
         return (self.folder / f"mosquitto-{self.port}.log").read_text()

@@ -82,6 +82,11 @@ class Server:
         with (self._data / "postgresql.conf").open("a") as config:
             config.write("\n".join(lines) + "\n")
 
+    @property
+    def pid(self) -> int:
+        """Return the id of its process; 0 while there is none."""
+        return 0 if self._process is None else self._process.pid
+
     def _initialize(self, auth: str) -> None:
         password = self._folder / "password"
         password.write_text(PASSWORD)

@@ -3,11 +3,13 @@
 ``make soak-fleet CHARGERS=… MINUTES=…``. A RabbitMQ that is the vendor's and our own, PostgreSQL,
 mosquitto, two workers; each charger sends so many observations an hour, one after the other. Prints
 what was sent and seen, the lag from the vendor's queue to a subscriber, and processor time and
-memory of each worker. All programs share the machine, so the lag is an upper bound.
+memory of each program; that of shared pages is divided among those that share them. All programs
+share the machine, so the lag is an upper bound.
 """
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import threading
@@ -17,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from benchmarks.stage import PROCESS_CPU_CLOCK, Judge, memory_kib, percentile
+from benchmarks.stage import PROCESS_CPU_CLOCK, Judge, percentile
 from bridge.simulator.readings import Reading, Update
 from tests.rabbitmq import rabbitmq
 from tests.workers.feed import NUMBERS
@@ -85,9 +87,47 @@ class Watcher(threading.Thread):
         return found
 
 
-def _cpu_s(site: Site) -> dict[str, float]:
-    pids = {name: worker.process.pid for name, worker in site.workers.items()}
-    return {name: time.clock_gettime((~pid << 3) | PROCESS_CPU_CLOCK) for name, pid in pids.items()}
+@dataclass
+class Usage:
+    """What a program used since it started.
+
+    Attributes:
+        cpu_s: Processor time.
+        mib: Memory now.
+    """
+
+    cpu_s: float = 0.0
+    mib: float = 0.0
+
+
+def usage(site: Site) -> dict[str, Usage]:
+    """Return what each program of the installation used, the judge with the cloud included."""
+    roles = {worker.process.pid: f"worker {name}" for name, worker in site.workers.items()}
+    roles |= {os.getpid(): "cloud and judge", site.broker.pid: "mosquitto"}
+    # These are several processes each.
+    roles[site.database.pid] = "PostgreSQL"
+    assert site.feed is not None
+    assert site.feed.process is not None
+    roles[site.feed.process.pid] = "RabbitMQ"
+    found: dict[str, Usage] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            _, _, rest = (folder / "stat").read_text().rpartition(")")
+            pid, (_, parent, group, *_) = int(folder.name), rest.split()
+            role = next((roles[n] for n in (pid, int(parent), int(group)) if n in roles), None)
+            if role is not None and not (role.startswith("worker") and pid not in roles):
+                used = found.setdefault(role, Usage())
+                used.cpu_s += time.clock_gettime((~pid << 3) | PROCESS_CPU_CLOCK)
+                used.mib += _own_kib(folder) / 1024
+        except OSError:
+            continue  # it ended
+    return found
+
+
+def _own_kib(folder: Path) -> int:
+    """Return a process's memory with its share of what several have."""
+    lines = (folder / "smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 async def _sent(site: Site, lags: Lags, watcher: Watcher, per_s: float, seconds: float) -> int:
@@ -150,27 +190,42 @@ async def measured(
             try:
                 # Every charger has to be known: an observation of a stranger is dropped.
                 first = await _until_known(site, lags, watcher)
-                cpu_s = _cpu_s(site)
+                began_s = time.monotonic()  # noqa: TID251 - the judges' own clock
+                before = usage(site)
                 count = await _sent(site, lags, watcher, per_s, minutes * 60)
                 give_up_s = time.monotonic() + DRAINED_WITHIN_S  # noqa: TID251 - the judges' own
                 while lags.missing and time.monotonic() < give_up_s:  # noqa: TID251 - likewise
                     await asyncio.sleep(TICK_S)
                     _looked(lags, watcher)
-                used = {name: _cpu_s(site)[name] - cpu_s[name] for name in cpu_s}
-                memory = {n: memory_kib(w.process.pid) / 1024 for n, w in site.workers.items()}
+                after, ended_s = usage(site), time.monotonic()  # noqa: TID251 - likewise
+                served = await _served(site)
             finally:
                 watcher.ended = True
                 watcher.join()
     lag = [percentile(lags.seconds, share) for share in (0.5, 0.99, 1.0)] if lags.seconds else []
-    share = {name: 100 * each / (minutes * 60) for name, each in used.items()}
+    share = {n: 100 * (after[n].cpu_s - before[n].cpu_s) / (ended_s - began_s) for n in before}
     load = f"{per_s:.0f} observations/s for {minutes:g} minutes"
     lines = [
         f"{chargers} chargers, {partitions} partitions, {load}; all known after {first:.0f} s",
         f"{count} sent, {len(lags.seconds)} seen, {lags.overtaken} overtaken, {lags.missing} lost",
         "lag: " + ", ".join(f"{each:.2f} s" for each in lag) + " (median, 99 %, longest)",
-        *(f"worker {n}: {share[n]:.1f} % of a core, {memory[n]:.0f} MiB" for n in used),
+        *(
+            f"{n}: {share[n]:.1f} % of a core, {after[n].mib:.0f} MiB{served.get(n, '')}"
+            for n in sorted(share)
+        ),
     ]
     return "\n".join(lines)
+
+
+async def _served(site: Site) -> dict[str, str]:
+    """Return what each worker serves, in words."""
+    of, found = await site.divided(), {}
+    for name in site.workers:
+        held = await site.held(name)
+        count = sum(number in held for number in of.values())
+        feed = ", divides the feed" if 0 in held else ""
+        found[f"worker {name}"] = f", {len(held)} partitions, {count} chargers{feed}"
+    return found
 
 
 async def _until_known(site: Site, lags: Lags, watcher: Watcher) -> float:
