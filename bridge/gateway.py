@@ -169,11 +169,13 @@ class EventQueue:
     Attributes:
         first: Events that a caller may be waiting for.
         bulk: What comes with the stream; see :data:`BULK_EVENTS`.
+        is_closed: No more of the stream should be read.
     """
 
     def __init__(self) -> None:
         self.first: deque[Event] = deque()
         self.bulk: deque[Event] = deque()
+        self.is_closed = False
         self.wake: Callable[[], None] | None = None
 
     @property
@@ -183,7 +185,7 @@ class EventQueue:
 
     def is_full(self) -> bool:
         """Return whether enough observations are queued for now."""
-        return len(self.bulk) >= BULK_HIGH_WATER
+        return self.is_closed or len(self.bulk) >= BULK_HIGH_WATER
 
     def put(self, event: Event) -> None:
         """Queue an event."""
@@ -297,7 +299,8 @@ class EventLoop:
             started: What an earlier run remembered.
             services: Run beside the sources, by name, until cancelled.
             finish_s: So long the end waits for the cloud's answers to commands.
-            is_last: Tells whether ``offline`` is published: nobody goes on.
+            is_last: Tells whether ``offline`` is published: nobody goes on. Otherwise values are
+                not waited for.
         """
         self._event_queue.wake = self._wake
         async with asyncio.TaskGroup() as tasks:
@@ -322,6 +325,7 @@ class EventLoop:
             self._event_queue.put(Stopping())
             if finish_s and self._sending:
                 await asyncio.wait(self._sending, timeout=finish_s)
+            self._event_queue.is_closed = not is_last()
             await self._drained()
             self._event_queue.wake = None
             offline = Publish(self._core.topics.bridge_state, b"offline")
@@ -348,6 +352,16 @@ class EventLoop:
     def in_flight(self) -> int:
         """How many messages are sent and not acknowledged."""
         return self._outbox.in_flight + self._values.in_flight
+
+    @property
+    def _owed(self) -> int:
+        """How many messages must be acknowledged before the end.
+
+        Values are not, where another gateway goes on: it publishes all of them.
+        """
+        if self._event_queue.is_closed:
+            return self._outbox.waiting + self._outbox.in_flight
+        return self.waiting + self.in_flight
 
     # -- the pump ---------------------------------------------------------------------------
 
@@ -399,7 +413,7 @@ class EventLoop:
         except Exception as error:  # noqa: BLE001 - what is to be sent must not cost the time
             self._mishap(None, "gateway", "flush", error)
         self._arm()
-        if self._event_queue.is_empty and not (self._connected and self.waiting + self.in_flight):
+        if self._event_queue.is_empty and not (self._connected and self._owed):
             self._idle.set()
         self._liveness.expect("pump", PUMP_TIMEOUT_S)
         if self._recorder is not None and self._event_queue.is_empty:
@@ -602,7 +616,7 @@ class EventLoop:
             case ForgetTexts(keys):
                 self._spawn(self._noted(self._store.forget_texts(keys)))
             case ReadReports():
-                self._spawn(self._read_reports(effect))
+                self._spawn(self._read_reports(effect), given_up_at_stop=True)
             case MaintainStore():
                 self._spawn(self._tend(effect))
             case RetryRejectedPublications():
@@ -715,7 +729,8 @@ class EventLoop:
             work: What to do.
             name: Who is waited for.
             within_s: Longer than this, and it counts as stuck.
-            given_up_at_stop: It may last longer than a service manager waits. A commit may not.
+            given_up_at_stop: It may last longer than a service manager waits, or is not needed any
+                more. A commit may not be given up.
             finished_at_stop: A hand-over waits for it for a while.
         """
         if self._tasks is None:

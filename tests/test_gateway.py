@@ -330,6 +330,44 @@ async def test_a_gateway_whose_partition_goes_on_elsewhere_says_nothing():
     assert outside.published == [None]
 
 
+async def test_a_hand_over_waits_for_what_is_said_once_and_not_for_values(monkeypatch):
+    """Another gateway publishes all values; the stream is not read any more."""
+    monkeypatch.setattr(module, "FLUSH_TIMEOUT_S", 10 * PATIENCE_S)
+    value = Publish("charger/x/state/y", b"1", telemetry=True)
+    script = Script({StreamOpened: [value]})
+    said = Publish("charger/x/result/start", b"{}", retained=False)
+    async with asyncio.timeout(PATIENCE_S), running(script, is_last=lambda: False) as outside:
+        outside.acks = False
+        for event in (MqttConnected(False, "5", 20), ValueConnectionOpened(20), StreamOpened()):
+            outside.queue.put(event)
+        await settled(lambda: outside.batches)
+        assert not outside.queue.is_full()
+        script.effects[Tick] = [said]
+        outside.queue.put(Tick())
+        await settled(lambda: said in outside.published)
+        asyncio.get_running_loop().call_later(0.05, outside._ack, said)
+
+    assert outside.queue.is_full()
+    assert outside.unacked == 0
+
+
+async def test_a_hand_over_does_not_wait_for_reads_of_the_store():
+    """Nobody needs what they would bring."""
+    script = Script({Tick: [ReadReports(6, "EH123456")]})
+    asked = asyncio.Event()
+
+    async def reports(**_options):
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(PATIENCE_S), running(script) as outside:
+        outside.reports = reports
+        outside.queue.put(Tick())
+        await asked.wait()
+
+    assert type(script.events[-1]) is Stopping
+
+
 async def test_a_hand_over_waits_for_the_answer_of_the_cloud():
     """What was sent is finished before another worker begins; nothing else is waited for."""
     pause = CloudRequest("POST", "/x", Endpoint.CHARGER_COMMAND, command=True)
