@@ -210,8 +210,24 @@ async def played(
     partitions: int = 1,
     workers: int = 2,
     observations: int = 0,
+    refill: bool = False,
 ) -> list[Event]:
-    """Run an installation through faults; return everything that was seen."""
+    """Run an installation through faults; return everything that was seen.
+
+    Args:
+        folder: Where everything goes.
+        faults: One after the other.
+        chargers: How many the cloud has.
+        every_s: Between two commands.
+        session_every_s: Between two sessions; 0: none.
+        mistake: What the workers do wrong.
+        ttl_s: Of a lease.
+        partitions: Of the cluster.
+        workers: How many.
+        observations: Of each charger; 0: all.
+        refill: A takeover is over when every charger has a value again. Otherwise the next worker
+            may join before that, and partitions move while they are refilled.
+    """
     names = NAMES[:workers]
     # One for each circuit of three.
     sites = 1 if partitions == 1 else -(-chargers // 3)
@@ -235,6 +251,7 @@ async def played(
             await site.member(name)
         await site.served()
         watching = Subscriber(site.broker.port, *WATCHED)
+        site.watching = watching.seen if refill else None
         ended = asyncio.Event()
         try:
             await asyncio.sleep(3 * SETTLE_S)
@@ -324,6 +341,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="a folder for logs and history")
     parser.add_argument("--ttl", type=int, default=4, help="cluster.lease_ttl_s")
     parser.add_argument("--every", type=float, default=0.33, help="seconds between two commands")
+    parser.add_argument("--refill", action="store_true", help="wait for all values each time")
     parser.add_argument("--sessions", type=float, default=0.0, help="seconds between two sessions")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -338,6 +356,7 @@ def main() -> int:
                 partitions=arguments.partitions,
                 workers=arguments.workers,
                 observations=arguments.observations,
+                refill=arguments.refill,
             )
         )
     if arguments.keep:

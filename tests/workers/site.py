@@ -116,6 +116,8 @@ class Site:
         chargers: How many the cloud has.
         ttl_s: Of a lease.
         feed: What the workers read values from; None: the hub.
+        watching: What a subscriber sees, if a takeover is over only when every charger that was
+            taken over has a value again.
     """
 
     folder: Path
@@ -128,6 +130,7 @@ class Site:
     mistake: str = "none"
     own_network: bool = False
     feed: RabbitMq | None = None
+    watching: list[tuple[float, str, bytes]] | None = None
     stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     proxies: dict[str, Proxy] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
@@ -230,6 +233,21 @@ class Site:
         """Wait until others serve what a worker served."""
         for partition in partitions:
             await self.owner(partition, but=name)
+        if self.watching is not None:
+            fault = next(each for each in reversed(self.events) if each.kind == "fault")
+            await self.refilled({*fault.fields["chargers"]}, fault.at)
+
+    async def refilled(self, chargers: set[str], since: float) -> None:
+        """Wait until each of these chargers has a value again."""
+        assert self.watching is not None
+        looked, seen = 0, self.watching
+        async with asyncio.timeout(self.within_s):
+            while chargers:
+                await asyncio.sleep(POLL_S)
+                for at, topic, _ in seen[looked:]:
+                    if at > since and topic.endswith("/state/total_power"):
+                        chargers.discard(topic.split("/")[1])
+                looked = len(seen)
 
     async def share(self) -> int:
         """Return how many partitions a worker has at most, where all that live have some."""
