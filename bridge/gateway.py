@@ -599,6 +599,7 @@ class EventLoop:
                     within_s,
                     given_up_at_stop=True,
                     finished_at_stop=changes,
+                    for_command=effect.request.command,
                 )
             case SaveReport():
                 self._spawn(self._save(effect, self._committing(effect.report)))
@@ -606,7 +607,8 @@ class EventLoop:
                 self._spawn(self._mark(effect))
             case SaveCommand(row):
                 if self._tasks is not None:
-                    self._spawn(self._save_command(row, self._store.save_command(row)))
+                    saving = self._save_command(row, self._store.save_command(row))
+                    self._spawn(saving, for_command=True)
             case SettleReports(reports):
                 self._spawn(self._noted(self._store.settle(reports)))
             case KeepReports(reports):
@@ -722,6 +724,7 @@ class EventLoop:
         *,
         given_up_at_stop: bool = False,
         finished_at_stop: bool = False,
+        for_command: bool = False,
     ) -> None:
         """Start work on an effect.
 
@@ -732,6 +735,7 @@ class EventLoop:
             given_up_at_stop: It may last longer than a service manager waits, or is not needed any
                 more. A commit may not be given up.
             finished_at_stop: A hand-over waits for it for a while.
+            for_command: A command waits for it, so steps are short meanwhile.
         """
         if self._tasks is None:
             work.close()
@@ -743,8 +747,8 @@ class EventLoop:
             raise
         sign = f"{name} {id(task)}"
         self._liveness.expect(sign, within_s)
-        self._at_work += 1
-        task.add_done_callback(lambda _: self._was_done(sign))
+        self._at_work += for_command
+        task.add_done_callback(lambda _: self._was_done(sign, for_command=for_command))
         if given_up_at_stop:
             self._given_up.add(task)
             task.add_done_callback(self._given_up.discard)
@@ -752,8 +756,8 @@ class EventLoop:
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
-    def _was_done(self, sign: str) -> None:
-        self._at_work -= 1
+    def _was_done(self, sign: str, *, for_command: bool) -> None:
+        self._at_work -= for_command
         self._liveness.done(sign)
 
     async def _call(self, effect: SendRequest, until_s: float) -> None:

@@ -623,7 +623,7 @@ async def test_what_was_announced_is_kept_in_order():
             await settled(lambda: len(script.seen(StreamOpened)) == 2)
         finally:
             go.set()
-        await settled(lambda: not outside.queue.wake.__self__._at_work)
+        await settled(lambda: not outside.queue.wake.__self__._keeping)
         assert written == [many[-1], many[-1]]
         outside.queue.put(StreamClosed("gone"))
         await settled(lambda: written[2:])
@@ -635,21 +635,20 @@ async def test_each_piece_of_work_counts_until_it_is_done():
     """Two commits are two promises; when one is done the other is still waited for."""
     liveness, holds = LivenessRegistry(SystemClock()), []
 
-    async def save(_report):
+    async def save(_row):
         holds.append(asyncio.Event())
         await holds[-1].wait()
-        return STORED, True
 
-    script = Script({StreamOpened: [SaveReport(REPORT), SaveReport(REPORT), SaveReport(REPORT)]})
+    script = Script({StreamOpened: [SaveCommand(ROW)] * 3})
     async with running(script, signs=liveness) as outside:
-        gateway, outside.save = outside.queue.wake.__self__, save
+        gateway, outside.save_command = outside.queue.wake.__self__, save
         outside.queue.put(StreamOpened())
         await settled(lambda: len(holds) == 3)
         for done in range(3):
             assert gateway._at_work == 3 - done
             assert len([name for name in liveness._due_s if name.startswith("store")]) == 3 - done
             holds[done].set()
-            await settled(lambda done=done: len(script.seen(ReportSaved)) == done + 1)
+            await settled(lambda done=done: len(script.seen(CommandSaved)) == done + 1)
             await asyncio.sleep(0)
         await settled(lambda: not gateway._at_work)
 
@@ -1053,7 +1052,8 @@ async def test_while_somebody_waits_for_the_cloud_steps_are_short():
     release = asyncio.Event()
     raws = [RawObservation("EH1", 109, 4, str(n), "2026-11-22T12:00:00Z") for n in range(250)]
     values = [Publish(f"t/{n}", b"1", telemetry=True) for n in range(60)]
-    script = Script({CommandSaved: [SendRequest(1, REQUEST, 30.0)], ObservationsReceived: values})
+    call = SendRequest(1, replace(REQUEST, command=True), 30.0)
+    script = Script({CommandSaved: [call], ObservationsReceived: values})
     async with running(script) as outside:
 
         async def slow(_request, *, within_s):
@@ -1079,6 +1079,33 @@ async def test_while_somebody_waits_for_the_cloud_steps_are_short():
         raw for event in script.seen(ObservationsReceived) for raw in event.observations
     ] == raws
     assert max(writes[:3]) == module.MAX_BULK_BATCH // module.BUSY_DIVISOR
+
+
+async def test_what_no_command_waits_for_does_not_shorten_the_steps():
+    """Reports of thousands of chargers are read and stored while their values are published."""
+    release = asyncio.Event()
+    raws = [RawObservation("EH1", 109, 4, str(n), "2026-11-22T12:00:00Z") for n in range(250)]
+    values = [Publish(f"t/{n}", b"1", telemetry=True) for n in range(60)]
+    work = [SaveReport(REPORT), ReadReports(6, "EH1"), SendRequest(1, REQUEST, 30.0)]
+    script = Script({CommandSaved: work, ObservationsReceived: values})
+    async with running(script) as outside:
+
+        async def held(error):
+            await release.wait()
+            raise error
+
+        outside.send = lambda *_, **__: held(OutcomeUnknown("no"))
+        outside.save = outside.reports = lambda *_, **__: held(StoreError("no", hint="none"))
+        outside.queue.put(ValueConnectionOpened(1_000))
+        await settled(lambda: script.seen(ValueConnectionOpened))
+        outside.queue.put(CommandSaved("k1", "waiting"))
+        await settled(lambda: script.seen(CommandSaved))
+        outside.queue.put(ObservationsReceived(tuple(raws)))
+        await settled(lambda: outside.batches)
+        release.set()
+
+    assert len(script.seen(ObservationsReceived)[0].observations) == module.MAX_BATCH
+    assert len(outside.batches[0]) == len(values)
 
 
 def test_who_reads_for_us_is_told_when_enough_waits():
