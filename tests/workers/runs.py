@@ -316,6 +316,13 @@ def summary(history: Sequence[Event]) -> str:
             f"{fault}: {chargers} chargers taken over had values again {took_s:.2f} s behind the"
             f" last take, {chargers / max(took_s, 0.01):.0f} chargers/s"
         )
+    lines += [
+        "{fault}: the workers used {cpu_s:.1f} s of processor time for {chargers} chargers".format(
+            **event.fields
+        )
+        for event in history
+        if event.kind == "refilled"
+    ]
     for change, moved in moved_by(history):
         name = change.fields.get("fault", change.kind)
         lines.append(f"{name}: {moved} partitions moved, {change.fields['share']} may")

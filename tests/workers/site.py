@@ -25,7 +25,7 @@ import asyncpg
 import yaml
 
 from benchmarks.records import PLAIN
-from benchmarks.stage import memory_kib
+from benchmarks.stage import PROCESS_CPU_CLOCK, memory_kib
 from bridge.adapters.store.postgres.connection import SCHEMA, Connection
 from bridge.adapters.store.postgres.schema import migrate
 from bridge.simulator.scenario import Scenario
@@ -137,6 +137,7 @@ class Site:
     events: list[Event] = field(default_factory=list)
     rng: random.Random = field(default_factory=lambda: random.Random(1))
     _numbers: dict[str, int] = field(default_factory=dict)
+    _used_s: dict[str, float] = field(default_factory=dict)
 
     @property
     def within_s(self) -> float:
@@ -236,6 +237,21 @@ class Site:
         if self.watching is not None:
             fault = next(each for each in reversed(self.events) if each.kind == "fault")
             await self.refilled({*fault.fields["chargers"]}, fault.at)
+            used_s = self.cpu_s()
+            self.note(
+                "refilled",
+                fault=fault.fields["fault"],
+                chargers=len(fault.fields["chargers"]),
+                cpu_s=sum(used_s[each] - self._used_s[each] for each in used_s if each != name),
+            )
+
+    def cpu_s(self) -> dict[str, float]:
+        """Return how much processor time each worker that lives has used."""
+        live = {n: one for n, one in self.workers.items() if one.process.returncode is None}
+        return {
+            name: time.clock_gettime((~one.process.pid << 3) | PROCESS_CPU_CLOCK)
+            for name, one in live.items()
+        }
 
     async def refilled(self, chargers: set[str], since: float) -> None:
         """Wait until each of these chargers has a value again."""
@@ -260,6 +276,7 @@ class Site:
         chargers = [one for one, number in of.items() if number in partitions]
         if self.partitions == 1:
             chargers = self.serials
+        self._used_s = self.cpu_s()
         self.note(
             "fault", fault=fault, worker=name, partitions=partitions, chargers=chargers,
             share=await self.share(),

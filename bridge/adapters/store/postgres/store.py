@@ -3,8 +3,9 @@
 Rules:
 
 1. Every write is one statement behind the fence; see :mod:`bridge.adapters.store.postgres.fence`.
-2. Commands have a connection of their own, so that none waits for a report or for upkeep. What
-   comes while a commit is under way is committed together by the next one.
+2. Commands have a connection of their own, so that none waits for a report or for upkeep. Commands
+   and acknowledged reports that come while a commit is under way are committed together by the next
+   one.
 3. A row carries a hash of its content, checked whenever it is read. A damaged row is reported and
    never handed out.
 4. After an error that leaves the database in doubt everything asked for fails at once. The store
@@ -15,7 +16,7 @@ Rules:
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -46,6 +47,8 @@ FIRST_RETRY_S: Final = 0.5
 MAX_RETRY_S: Final = 5.0
 # What is committed together must still answer the first of it soon.
 MAX_GROUP_SIZE: Final = 50
+# Before any revision was acknowledged.
+NEVER: Final[tuple[int, datetime | None]] = (-1, None)
 # How far the number of kept commands may be exceeded before it is checked.
 SLACK: Final = 256
 
@@ -86,6 +89,7 @@ class PostgresStore:
         self._command_turn = asyncio.Lock()
         self._report_turn = asyncio.Lock()
         self._group = _Group()
+        self._marks = _Marks()
         self._unpruned = 0
         self._has_consumer = False
         self._tag_hash_key: bytes | None = None
@@ -151,16 +155,33 @@ class PostgresStore:
         Raises:
             StoreError: It is not noted; the report will go out again.
         """
+        marks = self._marks
+        marks.published[key] = max((revision, at), marks.published.get(key, NEVER), key=_revision)
         async with self._turn(self._report_turn):
-            await self._note_consumer()
-            found = await report_rows.find(self._reports, self._lease, [(key, revision)])
-            await self._put(
-                [
-                    replace(row, published=True, settled=False, published_at=at)
-                    for row in found
-                    if not row.published
-                ]
-            )
+            if marks is self._marks:
+                self._marks = _Marks()
+            if not marks.is_done:
+                try:
+                    await self._note_published(marks.published)
+                except StoreError as error:
+                    marks.is_done, marks.error = True, error
+                    raise
+                marks.is_done = True
+            elif marks.error is not None:
+                raise marks.error
+
+    async def _note_published(self, published: Mapping[str, tuple[int, datetime | None]]) -> None:
+        """Record what the broker acknowledged while another statement was under way."""
+        await self._note_consumer()
+        pairs = [(key, revision) for key, (revision, _) in published.items()]
+        found = await report_rows.find(self._reports, self._lease, pairs)
+        await self._put(
+            [
+                replace(row, published=True, settled=False, published_at=published[row.key][1])
+                for row in found
+                if not row.published
+            ]
+        )
 
     async def settle(self, reports: tuple[tuple[str, int], ...]) -> None:
         """Mark these reports delivered; a newer revision of one stays pending.
@@ -485,3 +506,22 @@ class _Group:
     is_done: bool = False
     error: StoreError | None = None
     refused: set[str] | None = None
+
+
+@dataclass(slots=True)
+class _Marks:
+    """Reports that the broker acknowledged, which are marked together.
+
+    Attributes:
+        published: Newest acknowledged revision by key, and when it was acknowledged.
+        is_done: It was tried.
+        error: Why they are not marked.
+    """
+
+    published: dict[str, tuple[int, datetime | None]] = field(default_factory=dict)
+    is_done: bool = False
+    error: StoreError | None = None
+
+
+def _revision(mark: tuple[int, datetime | None]) -> int:
+    return mark[0]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.adapters.store.postgres import command_rows
+from bridge.adapters.store.postgres import command_rows, report_rows
 from bridge.adapters.store.postgres import store as module
 from bridge.adapters.store.postgres.connection import Connection
 from bridge.adapters.store.postgres.schema import migrate
@@ -67,6 +67,60 @@ async def test_commands_that_come_together_are_committed_together(
     assert len(await held(database, lease)) == 120
     answered = [row.key for row in (await store.open()).commands if row.answer]
     assert answered == ["7"]
+
+
+async def test_reports_that_are_acknowledged_together_are_marked_together(store, monkeypatch):
+    """Each caller is answered; of one report the newest revision counts."""
+    puts = []
+    put = report_rows.put
+
+    async def counted(db, lease, reports):
+        puts.append(len(reports))
+        await put(db, lease, reports)
+
+    for number in range(60):
+        await store.save(numbered(number))
+    _, changed = await store.save(replace(numbered(7), energy_kwh=9.0))
+    assert changed
+    rows = {row.key: row.revision for row in (await store.open()).owed}
+    monkeypatch.setattr(report_rows, "put", counted)
+    older = [(key, 1) for key, revision in rows.items() if revision > 1]
+    await asyncio.gather(*(store.mark_published(*one, NOON) for one in [*rows.items(), *older]))
+
+    assert sum(puts) == 60
+    assert len(puts) <= 2
+    assert all(row.published for row in (await store.open()).owed)
+
+
+@pytest.mark.parametrize("spins", range(1, 8))
+async def test_a_mark_whose_first_caller_gave_up_is_made_by_the_next(store, spins):
+    """Nothing is answered that was not committed."""
+    for number in range(3):
+        await store.save(numbered(number))
+    keys = [row.key for row in (await store.open()).owed]
+    async with asyncio.TaskGroup() as group:
+        async with store._report_turn:
+            tasks = [group.create_task(store.mark_published(key, 1, NOON)) for key in keys]
+            await asyncio.sleep(0)
+        for _ in range(spins):
+            await asyncio.sleep(0)
+        tasks[0].cancel()
+
+    assert tasks[0].cancelled()
+    marked = {row.key for row in (await store.open()).owed if row.published}
+    assert marked >= {*keys[1:]}
+
+
+async def test_marks_that_fail_fail_for_each_caller(store, database):
+    """None of them is told that its report is marked."""
+    for number in range(3):
+        await store.save(numbered(number))
+    keys = [row.key for row in (await store.open()).owed]
+    await database.execute("UPDATE lease SET epoch = 2, owner = 'other'")
+    marks = (store.mark_published(key, 1, NOON) for key in keys)
+    found = await asyncio.gather(*marks, return_exceptions=True)
+
+    assert [type(one) for one in found] == [LeaseLost] * 3
 
 
 @settings(
