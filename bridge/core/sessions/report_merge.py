@@ -8,7 +8,8 @@ Rules:
    on.
 2. Its key is stable: it comes from the charger and its own counter. A key that was given stays,
    whatever becomes known of its session; see :mod:`bridge.core.records.session_identity`.
-3. A possible time replaces an impossible one. An end corrected by the list is not
+3. A possible time replaces an impossible one, and one that our clock, put back, finds ahead stays
+   possible where it had passed before. An end corrected by the list is not
    later than the stamp of the observation that told of the session.
 
 What becomes of a row is the business of :mod:`bridge.core.sessions.delivery`.
@@ -23,7 +24,7 @@ from typing import TypeVar
 
 import msgspec
 
-from bridge.core.records.session_clocks import ENDED, STARTED, before_first
+from bridge.core.records.session_clocks import AHEAD, ENDED, STARTED, before_first
 from bridge.core.records.session_identity import (
     SAME_END_WITHIN,
     is_again,
@@ -116,7 +117,7 @@ def merge_reports(held: SessionReport, report: SessionReport) -> SessionReport:
     if is_again(held, report):
         start_of = end_of = held  # what the list mended stays mended
     else:
-        start_of, end_of = (_whose(name, newer, older) for name in (STARTED, ENDED))
+        start_of, end_of = (_whose(name, newer, older, held) for name in (STARTED, ENDED))
     placed_at = end_of.placed_at
     if ENDED in end_of.doubtful and ENDED in held.doubtful:
         placed_at = held.placed_at  # a repetition does not move it
@@ -140,14 +141,27 @@ def merge_reports(held: SessionReport, report: SessionReport) -> SessionReport:
     return held if _content(result) == _content(held) else result
 
 
-def _whose(name: str, newer: SessionReport, older: SessionReport) -> SessionReport:
+def _whose(
+    name: str, newer: SessionReport, older: SessionReport, held: SessionReport
+) -> SessionReport:
     """Return the report with the time that counts: a possible one before an impossible one.
 
-    A time that could not be when it came does not become right by waiting for it.
+    A time that could not be when it came does not become right by waiting for it. One that had
+    passed when it came does not lie ahead: our clock was put back since.
     """
     if getattr(newer, name) == getattr(older, name):
+        other = older if newer is held else newer
+        has_passed = _is_ahead(name, other) and not _is_ahead(name, held)
+        if has_passed and name in other.doubtful and name not in held.doubtful:
+            return held
         return older if name in older.doubtful else newer
     return older if name in newer.doubtful and name not in older.doubtful else newer
+
+
+def _is_ahead(name: str, report: SessionReport) -> bool:
+    """Return whether a time was ahead of our clock when it came."""
+    told_at: datetime = getattr(report, name)
+    return told_at - report.received_at > AHEAD
 
 
 def _ended_at(start_of: SessionReport, end_of: SessionReport, newer: SessionReport) -> datetime:

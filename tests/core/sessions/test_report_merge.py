@@ -161,6 +161,17 @@ def test_what_is_new_is_written_and_what_is_not_is_left_alone():
     assert (corrected.key, corrected.revision, is_new) == (row.key, 2, True)
 
 
+def test_a_clock_that_was_put_back_raises_no_doubt():
+    """A time that had passed when it came is possible, however early the list has it again."""
+    early = {"received_at": NOON + HOUR / 2}
+    doubt = {"doubtful": ("ended_at",), "placed_at": NOON + HOUR / 2, "source": "backfill"}
+
+    assert merge_reports(REPORT, replace(REPORT, **early, **doubt)) is REPORT
+    held = replace(REPORT, **early)
+    assert merge_reports(held, replace(held, **doubt)).doubtful == ("ended_at",)
+    assert merge_reports(REPORT, replace(REPORT, **doubt)).doubtful == ("ended_at",)
+
+
 def test_a_correction_does_not_move_a_session_whose_stop_cannot_be():
     """It keeps its place among the others, and gets a right stop when one is told."""
     wrong = replace(
