@@ -7,7 +7,7 @@ Tests use it where a store is needed and its files are not the question. What is
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,8 +28,6 @@ T = TypeVar("T")
 HINT = "check the disk"
 MAX_TEXTS = 500
 MAX_FINAL_COMMANDS = 10_000
-# So near a session that was told without a counter can be.
-NEAR = timedelta(days=2)
 
 
 @dataclass(slots=True)
@@ -196,9 +194,7 @@ def _may_be_of(report: SessionReport, held: SessionReport) -> bool:
     """Whether a row may be of the session of a report."""
     if held.charger_id != report.charger_id:
         return False
-    if report.session_id is not None:
-        return held.session_id in (None, report.session_id)
-    return held.session_id is None or abs(held.at - report.at) <= NEAR
+    return None in (report.session_id, held.session_id) or held.session_id == report.session_id
 
 
 def _last_heard(stored: StoredReport) -> datetime:

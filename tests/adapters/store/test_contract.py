@@ -231,6 +231,23 @@ async def test_a_session_without_a_counter_is_kept_once(bench):
     assert first.key != other.key
 
 
+async def test_a_session_told_again_without_its_counter_is_found_by_its_meters(bench):
+    """The cloud's list knew its counter; by the clock of the charger it ended days later."""
+    again = replace(
+        REPORT,
+        session_id=None,
+        ended_at=REPORT.ended_at + timedelta(days=3),
+        received_at=REPORT.received_at + timedelta(days=4),
+        doubtful=("ended_at",),
+        placed_at=REPORT.received_at + timedelta(days=4),
+    )
+    async with opened(bench) as store:
+        await store.save(REPORT)
+        found, changed = await store.save(again)
+
+    assert (found.key, found.report.ended_at, changed) == (KEY, REPORT.ended_at, False)
+
+
 async def test_a_backfilled_report_gains_its_reason_as_a_new_revision(bench):
     """The stream completes what REST began, under the same key, though the start differs."""
     backfilled = replace(

@@ -5,7 +5,7 @@ and the write would be refused.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -25,8 +25,6 @@ from bridge.core.sessions.report_merge import entered
 MAX_REVISIONS: Final = 1_000_000
 # Rows deleted in one commit: what waits behind them waits a few milliseconds.
 MAX_BATCH: Final = 500
-# So near a session that was told without a counter can be.
-NEAR: Final = timedelta(days=2)
 
 # When a session counts as ended: what a charger's clock says may lie years ahead.
 AT: Final = "coalesce(placed_at, ended_at)"
@@ -34,10 +32,7 @@ _SAME_COUNTER: Final = (
     f"{REPORTS.select} WHERE partition = $1 AND charger_id = $2"
     " AND (session_id = $3 OR session_id IS NULL) ORDER BY number"
 )
-_NEAR: Final = (
-    f"{REPORTS.select} WHERE partition = $1 AND charger_id = $2"
-    f" AND (session_id IS NULL OR {AT} BETWEEN $3 AND $4) ORDER BY number"
-)
+_OF_CHARGER: Final = f"{REPORTS.select} WHERE partition = $1 AND charger_id = $2 ORDER BY number"
 _FIRST_START: Final = (
     "SELECT min(started_at) FROM report WHERE partition = $1 AND charger_id = $2 AND doubtful = ''"
 )
@@ -92,8 +87,8 @@ async def _alike(db: Connection, lease: Lease, report: SessionReport) -> list[An
     """Read the rows that may be of the same session."""
     if report.session_id is not None:
         return await db.fetch(_SAME_COUNTER, lease.partition, report.charger_id, report.session_id)
-    near = time_text(report.at - NEAR), time_text(report.at + NEAR)
-    return await db.fetch(_NEAR, lease.partition, report.charger_id, *near)
+    # Without a counter any of the charger's may be it: its clock says nothing of where to look.
+    return await db.fetch(_OF_CHARGER, lease.partition, report.charger_id)
 
 
 async def _first_started_at(db: Connection, lease: Lease, charger_id: str) -> datetime | None:

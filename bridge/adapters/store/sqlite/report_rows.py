@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from msgspec.structs import replace
@@ -47,8 +47,6 @@ _PUT_STATUS: Final = (
 
 # When a session counts as ended: what a charger's clock says may lie years ahead.
 _AT: Final = "coalesce(placed_at, ended_at)"
-# So near a session that was told without a counter can be.
-NEAR: Final = timedelta(days=2)
 
 # The cloud tells a charger's last report again at every connection, for years if nobody charges
 # there. Without its row it would be a new one each time. Last by the charger's clock, by
@@ -94,11 +92,8 @@ def _alike(db: sqlite3.Connection, report: SessionReport) -> list[Row]:
             f"{SELECT} WHERE charger_id = ? AND (session_id = ? OR session_id IS NULL)",
             (report.charger_id, report.session_id),
         ).fetchall()
-    near = time_text(report.at - NEAR), time_text(report.at + NEAR)
-    return db.execute(
-        f"{SELECT} WHERE charger_id = ? AND (session_id IS NULL OR {_AT} BETWEEN ? AND ?)",
-        (report.charger_id, *near),
-    ).fetchall()
+    # Without a counter any of the charger's may be it: its clock says nothing of where to look.
+    return db.execute(f"{SELECT} WHERE charger_id = ?", (report.charger_id,)).fetchall()
 
 
 def _first_started_at(db: sqlite3.Connection, charger_id: str) -> datetime | None:
