@@ -326,7 +326,7 @@ class HeldLimits:
                 held.may_have_forgotten(
                     now, is_resumed=is_resumed, is_unsure=is_restarted or is_connected
                 )
-            elif number in MAXIMA:
+            elif number in MAXIMA and number in CATALOGUE[held.key[1]].limits(held.argument):
                 self._look_first(held, now)
 
     def _rose(self, charger_id: str, values: LatestValues) -> bool:

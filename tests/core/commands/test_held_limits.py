@@ -90,6 +90,22 @@ def test_it_is_sent_again_where_the_charger_forgot_it(garage, reason):
     assert not calls_of(garage.wait(300))
 
 
+def test_a_load_balancer_does_not_keep_it_from_being_sent_again(garage):
+    """The circuit's limit moves every second while the charger's waits for its turn."""
+    hold(garage)
+    (busy,) = calls_of(garage.send("led_strip_brightness", b"40"))
+    for shows in FORGETS["plug-in"]:
+        garage.mono_s += 5
+        garage.show(shows)
+    effects = []
+    for amps in range(6, 26):
+        effects += garage.pass_s(1.0) + show_circuit(garage, float(amps))
+    assert not calls_of(effects)
+    effects = garage.answer(busy, ticket(5, 40)) + show_circuit(garage, 30.0) + garage.pass_s(1.0)
+
+    assert is_sent_again(garage, effects)
+
+
 def test_it_waits_for_a_charger_that_restarts(garage):
     """What is sent meanwhile does not arrive, and would be tried again a minute later."""
     hold(garage)
