@@ -12,7 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import bridge
+from benchmarks.records import value_of
 from bridge.core.composition import Core
+from bridge.core.easee.observation_registry import REGISTRY
 from bridge.core.effects import ReadReports
 from bridge.core.events import (
     MqttConnected,
@@ -197,6 +199,30 @@ def instructions_of_a_start(chargers):
         core.handle(StreamSubscription(serials[0], None), at(0.4))
         core.deadline_s()
     return [*found, subscribed.count]
+
+
+def instructions_of_observations(chargers):
+    """Count what the first observation of each id of one of many chargers costs, by id."""
+    serials = tuple(f"EH{number:06}" for number in range(chargers))
+    easee = EaseeSettings("x@example.com", Secret("p"), serials)
+    core = Core(Settings(easee), version="1", salt=b"salt")
+    for event in (StoreOpened(()), Started(), StreamOpened(), MqttConnected(False, "5", 20)):
+        core.handle(event, at(0.5))
+    found = {}
+    for spec in (spec for _, spec in sorted(REGISTRY.items())):
+        raw = RawObservation(serials[0], spec.id, 6, str(value_of(spec, 1)), iso_utc(NOON))
+        with Instructions() as counts:
+            core.handle(ObservationsReceived((raw,)), at(1.0))
+            core.deadline_s()
+        found[spec.id] = counts.count
+    return found
+
+
+def test_an_observation_costs_as_much_in_a_large_fleet():
+    """Whatever it is about, the other chargers are not looked at."""
+    few, many = instructions_of_observations(10), instructions_of_observations(200)
+
+    assert {each: (few[each], many[each]) for each in few if many[each] > 1.1 * few[each]} == {}
 
 
 def test_a_charger_costs_as_much_in_a_large_fleet():

@@ -140,11 +140,14 @@ class ScheduleReader:
                     return NOTHING
                 reported = observation.measured_at, observation.value
                 self._reported(observation.charger_id, reported, now)
+                return NOTHING
             case CommandFinished(charger_id, command):
                 if command in SCHEDULE_COMMANDS and charger_id != self._telling:
                     self._want(charger_id, now.mono_s, is_urgent=True)
+                return NOTHING
             case SchedulesWanted(charger_id):
                 self._want(charger_id, now.mono_s, is_urgent=True)
+                return NOTHING
             case ChargersAdded(charger_ids):
                 for charger_id in charger_ids:
                     self._chargers.setdefault(charger_id, _Charger(now.mono_s + FIRST_READ_S))
@@ -170,7 +173,7 @@ class ScheduleReader:
 
     def _plan(self) -> None:
         """Compute the next deadline."""
-        is_busy = any(not reading.is_urgent for reading in self._readings.values())
+        is_busy = self._is_busy()
         due_s = min((reading.due_s for reading in self._readings.values()), default=math.inf)
         for charger in self._chargers.values():
             due_s = min(due_s, charger.look_s)
@@ -184,9 +187,23 @@ class ScheduleReader:
 
     def _want(self, charger_id: str, at_s: float, *, is_urgent: bool = False) -> None:
         charger = self._chargers.get(charger_id)
-        if charger is not None:
-            charger.due_s = min(charger.due_s, at_s)
-            charger.is_urgent = charger.is_urgent or is_urgent
+        if charger is None:
+            return
+        charger.due_s = min(charger.due_s, at_s)
+        charger.is_urgent = charger.is_urgent or is_urgent
+        # The others are due when they were before.
+        due_s = min(self._read_at_s(charger), math.inf if self._due_s is None else self._due_s)
+        self._due_s = None if due_s == math.inf else due_s
+
+    def _read_at_s(self, charger: _Charger) -> float:
+        """Return when a charger may be read."""
+        if charger.is_urgent:
+            return charger.due_s
+        return math.inf if self._is_busy() else max(charger.due_s, self._free_s)
+
+    def _is_busy(self) -> bool:
+        """Return whether a reading that nobody waits for is under way."""
+        return any(not reading.is_urgent for reading in self._readings.values())
 
     def _reported(self, charger_id: str, reported: tuple[datetime, Value], now: Timestamp) -> None:
         """Handle a schedule that a charger reports; one from before the last read is known."""
@@ -207,25 +224,18 @@ class ScheduleReader:
             if reading.due_s <= now.mono_s:
                 del self._readings[number]
                 self._retry(reading.charger_id, now, 0.0)
+        read = {reading.charger_id for reading in self._readings.values()}
+        is_free = now.mono_s >= self._free_s and not self._is_busy()
         for charger_id, charger in self._chargers.items():
             if charger.look_s <= now.mono_s and self._stands_anew(charger, now):
                 yield self._change(charger_id, charger)
-            if charger.due_s <= now.mono_s and self._may_read(charger_id, charger, now):
+            may_read = charger.is_urgent or (is_free and charger_id not in read)
+            if charger.due_s <= now.mono_s and may_read:
+                if not charger.is_urgent:
+                    self._free_s, is_free = now.mono_s + SPACING_S, False
                 yield self._ask(_Reading(charger_id, now, charger.is_urgent, 0.0), now)
                 charger.due_s, charger.is_urgent = math.inf, False
         self._plan()
-
-    def _may_read(self, charger_id: str, charger: _Charger, now: Timestamp) -> bool:
-        if charger.is_urgent:
-            return True
-        is_busy = any(
-            not reading.is_urgent or reading.charger_id == charger_id
-            for reading in self._readings.values()
-        )
-        if is_busy or now.mono_s < self._free_s:
-            return False
-        self._free_s = now.mono_s + SPACING_S
-        return True
 
     # -- reading -----------------------------------------------------------------------------
 
