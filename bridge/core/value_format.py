@@ -141,8 +141,11 @@ def read_stamp(text: str) -> tuple[datetime, str]:
     return at, text if is_ours else iso_utc(at)
 
 
+@lru_cache(maxsize=256)
 def pseudonymize(text: str, salt: bytes) -> str:
     """Return a pseudonym: equal for equal texts of one installation, else meaningless.
+
+    An installation has a few tags, and each report and its repetitions have one of them.
 
     Args:
         text: An RFID tag, a network name.
