@@ -913,13 +913,14 @@ def _beat(watchdog: Watchdog | None) -> Callable[[float], object] | None:
     alive = alive_path(os.environ)
     if watchdog is None and alive is None:
         return None
+    trimming = process_tuning.Trimming()
 
     def say(mono_s: float) -> None:
         if watchdog is not None:
             watchdog.beat()
         if alive is not None:
             beat(alive, mono_s)
-        process_tuning.trim_heap()
+        trimming.trim()
 
     return say
 

@@ -90,7 +90,7 @@ from bridge.core.messages import Publish
 from bridge.core.rate_limiter import TokenBucket
 from bridge.core.records.command_row import CommandRow
 from bridge.core.records.discovery_record import PublishedDiscovery
-from bridge.core.records.moment import Timestamp
+from bridge.core.records.moment import Timestamp, shared_wait_s
 from bridge.core.records.unread_text import UnreadText
 from bridge.core.store_status import store_opened
 from bridge.errors import (
@@ -905,7 +905,7 @@ class EventLoop:
             if not overdue:
                 beat(self._clock.now().mono_s)
             self._event_queue.put(Tick())  # what is asked of the pump
-            await self._clock.sleep(BEAT_EVERY_S)
+            await self._clock.sleep(shared_wait_s(self._clock.now().mono_s, BEAT_EVERY_S))
 
     async def _drained(self) -> None:
         """Wait a limited time until all messages are sent and acknowledged."""

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -31,6 +32,10 @@ THREAD_SWITCH_S: Final = 0.0005
 # the allocator.
 M_ARENA_MAX: Final = -8  # of malloc.h
 MAX_HEAPS: Final = 1
+# Memory that was given back and is used again is touched anew. So many pages are a MiB; what they
+# hold may be freed later.
+TOUCHED_PAGES: Final = 256
+TRIMS_AFTER_USE: Final = 6
 
 
 def load_libraries(*names: str) -> None:
@@ -74,6 +79,26 @@ def trim_heap() -> None:
     """Return freed memory to the system, where the allocator can. Under a millisecond."""
     if (malloc_trim := _glibc("malloc_trim")) is not None:
         malloc_trim(0)
+
+
+class Trimming:
+    """Trims the heap as long as memory may have been freed: what is idle has no use of it."""
+
+    def __init__(self) -> None:
+        self._touched = 0
+        self._left = 0
+
+    def trim(self) -> bool:
+        """Trim, unless hardly a page was touched lately; return whether it did."""
+        touched = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        if touched - self._touched >= TOUCHED_PAGES:
+            self._left = TRIMS_AFTER_USE
+        self._touched = touched
+        if not self._left:
+            return False
+        self._left -= 1
+        trim_heap()
+        return True
 
 
 @functools.cache

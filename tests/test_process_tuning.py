@@ -3,10 +3,12 @@
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from bridge.process_tuning import import_blocked
+from bridge import process_tuning
+from bridge.process_tuning import TOUCHED_PAGES, TRIMS_AFTER_USE, Trimming, import_blocked
 
 
 def fresh(code: str) -> str:
@@ -107,3 +109,20 @@ def test_an_allocator_that_cannot_be_asked_is_left_alone():
     )
 
     assert said == "well"
+
+
+def test_what_is_idle_is_not_trimmed(monkeypatch):
+    """The heap is trimmed for a while after memory was touched, and then no more."""
+    usage = SimpleNamespace(ru_minflt=TOUCHED_PAGES)
+    monkeypatch.setattr(process_tuning.resource, "getrusage", lambda _: usage)
+    monkeypatch.setattr(process_tuning, "trim_heap", lambda: None)
+    trimming = Trimming()
+
+    after_start = [trimming.trim() for _ in range(TRIMS_AFTER_USE + 2)]
+    usage.ru_minflt += TOUCHED_PAGES - 1
+    hardly = trimming.trim()
+    usage.ru_minflt += TOUCHED_PAGES
+    again = trimming.trim()
+
+    assert after_start == [True] * TRIMS_AFTER_USE + [False, False]
+    assert (hardly, again) == (False, True)

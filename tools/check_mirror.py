@@ -21,7 +21,6 @@ WITHOUT_TESTS = {
     "core/events.py",
     "core/records/discovery_record.py",
     "core/records/lease.py",
-    "core/records/moment.py",
     "core/records/observation.py",
     "core/records/source_receipt.py",
     "core/records/store_problem.py",

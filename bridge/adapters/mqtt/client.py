@@ -41,6 +41,7 @@ from bridge.core.events import (
     MqttUnreachable,
 )
 from bridge.core.messages import AckToken, Publish
+from bridge.core.records.moment import shared_wait_s
 from bridge.errors import ConnectionLost
 from bridge.ports import Clock, Emit, Heartbeat, no_heartbeat
 from bridge.settings import MqttSettings
@@ -473,7 +474,7 @@ class MqttClient:
     async def _keep_alive(self, connection: Connection) -> None:
         wait_s = KEEP_ALIVE_STEP_S
         while True:
-            await self._clock.sleep(wait_s)
+            await self._clock.sleep(shared_wait_s(self._clock.now().mono_s, wait_s))
             wait_s = min(max(connection.keep_alive(), KEEP_ALIVE_STEP_S), MAX_KEEP_ALIVE_WAIT_S)
             self._promise(HEARTBEAT_TIMEOUT_S)
 

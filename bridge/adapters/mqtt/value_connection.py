@@ -34,6 +34,7 @@ from bridge.core.backoff import reconnect_delay_s
 from bridge.core.delivery.outbox import RECEIVE_MAXIMUM_EXCEEDED, TOO_LARGE
 from bridge.core.events import MqttAcked, ValueConnectionClosed, ValueConnectionOpened, ValuesAcked
 from bridge.core.messages import Publish
+from bridge.core.records.moment import shared_wait_s
 from bridge.errors import ConnectionLost
 from bridge.ports import Clock, Emit
 from bridge.settings import MqttSettings
@@ -212,18 +213,20 @@ class ValueConnection:
         """Ping when one of the two has been silent; give up when no answer comes."""
         now_s = pinged_s = self._clock.now().mono_s
         while True:
-            ping_s = max(min(protocol.heard_s, protocol.spoke_s), pinged_s) + keepalive_s / 2
+            sign_s = max(min(protocol.heard_s, protocol.spoke_s), pinged_s)
             dead_s = protocol.heard_s + DOUBT_KEEPALIVES * keepalive_s
-            wait_s = STEP_S if self._refused else min(ping_s, dead_s) - now_s
-            await self._clock.sleep(max(STEP_S, wait_s))
+            wait_s = min(sign_s + keepalive_s / 2, dead_s) - now_s
+            wait_s = STEP_S if self._refused else shared_wait_s(now_s, max(STEP_S, wait_s))
+            await self._clock.sleep(wait_s)
             now_s = self._clock.now().mono_s
             unheard_s = now_s - protocol.heard_s
-            silent_s = now_s - max(min(protocol.heard_s, protocol.spoke_s), pinged_s)
+            # The answer to a ping comes right behind it, and is no other sign.
+            was_silent = min(protocol.heard_s, protocol.spoke_s) < sign_s + STEP_S
             if unheard_s >= DOUBT_KEEPALIVES * keepalive_s:
                 protocol.drop(f"nothing received from the broker for {unheard_s:.0f} s")
             elif self._refused and now_s >= self._drained_at_s:
                 protocol.drop(MAY_NOT_PUBLISH)
-            elif silent_s >= keepalive_s / 2:
+            elif was_silent and (not self._refused or now_s - sign_s >= keepalive_s / 2):
                 pinged_s = now_s
                 protocol.ping()
 

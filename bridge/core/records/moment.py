@@ -4,6 +4,26 @@ from datetime import datetime
 
 import msgspec
 
+# The beat of the event loop; what comes as often comes with it.
+SHARED_S = 10.0
+# A wait of less for the sake of the others is none.
+MIN_SHARED_S = 0.5
+
+
+def shared_wait_s(mono_s: float, wait_s: float) -> float:
+    """Return a wait, shortened so that it ends when others do.
+
+    Waits that end at whole multiples of :data:`SHARED_S` on the monotonic clock wake the process up
+    once for all of them.
+
+    Args:
+        mono_s: Now.
+        wait_s: The longest wait.
+    """
+    end_s = mono_s + wait_s
+    shared_s = end_s - end_s % SHARED_S - mono_s
+    return shared_s if shared_s >= MIN_SHARED_S else wait_s
+
 
 class Timestamp(msgspec.Struct, frozen=True):
     """When something happened, on both clocks.

@@ -13,6 +13,7 @@ from bridge.adapters.mqtt.paho_translation import PeerAddress
 from bridge.adapters.mqtt.value_connection import DOUBT_KEEPALIVES, ValueConnection
 from bridge.core.events import MqttAcked, ValueConnectionClosed, ValueConnectionOpened, ValuesAcked
 from bridge.core.messages import Publish
+from bridge.core.records.moment import SHARED_S
 from bridge.settings import MqttSettings
 from tests.conftest import PATIENCE_S, FakeClock
 
@@ -275,6 +276,28 @@ async def test_a_broker_that_falls_silent_is_asked_and_then_left():
         await until(lambda: it.seen(ValueConnectionClosed) and broker.of(mqtt5.PingReqPacket))
 
     assert it.clock.mono_s >= started_s + DOUBT_KEEPALIVES * SETTINGS.keepalive_s
+
+
+async def test_pings_go_out_when_the_process_wakes_up_anyway():
+    """The first one comes sooner than it has to, and then each with the beat of the loop."""
+    broker, slept = Broker(), []
+    async with running(broker) as it:
+        await it.opened()
+        it.clock.mono_s += 1.5
+        real = it.clock.sleep
+
+        async def sleep(seconds):
+            slept.append((it.clock.mono_s, seconds))
+            await real(seconds)
+
+        it.clock.sleep = sleep
+        it.clock.runs.set()
+        await until(lambda: len(broker.of(mqtt5.PingReqPacket)) >= 3)
+
+    (late_s, first_s), (then_s, second_s) = slept[:2]
+    assert late_s % SHARED_S == 1.5
+    assert (late_s + first_s, then_s + second_s) == (then_s, then_s + SHARED_S)
+    assert then_s % SHARED_S == 0
 
 
 async def test_the_brokers_own_keepalive_is_obeyed():
