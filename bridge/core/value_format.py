@@ -142,6 +142,14 @@ def read_stamp(text: str) -> tuple[datetime, str]:
 
 
 @lru_cache(maxsize=256)
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many characters, cut behind a word and with an ellipsis."""
+    if len(text) <= most:
+        return text
+    cut = text[: most - 1]
+    return f"{cut.rpartition(' ')[0] or cut}…"
+
+
 def pseudonymize(text: str, salt: bytes) -> str:
     """Return a pseudonym: equal for equal texts of one installation, else meaningless.
 

@@ -12,6 +12,7 @@ from bridge.core.value_format import (
     pseudonymize,
     read_stamp,
     read_utc,
+    shortened,
 )
 from bridge.errors import DecodeError
 
@@ -172,3 +173,10 @@ def test_a_time_is_read_together_with_our_spelling_of_it(seconds, micro, digits,
 
     at = read_utc(text)
     assert read_stamp(text) == (at, iso_utc.__wrapped__(at))
+
+
+def test_a_long_text_is_cut_behind_a_word():
+    """What is short stays as it is; a word that fills everything is cut."""
+    assert shortened("a car is connected", 18) == "a car is connected"
+    assert shortened("a car is connected", 17) == "a car is…"
+    assert shortened("x" * 20, 10) == f"{'x' * 9}…"

@@ -64,7 +64,7 @@ from bridge.core.records.command_result import CommandResult
 from bridge.core.records.command_row import SESSION_S
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.reply_to import ReplyTo
-from bridge.core.value_format import iso_utc
+from bridge.core.value_format import iso_utc, shortened
 from bridge.errors import CommandRefused
 
 # A normal round trip is below a second, 10 s were too short for evcc (#10780); the contract's 30 s.
@@ -237,7 +237,7 @@ class Command:
             state=state.value,
             final=state in FINAL,
             reason=reason,
-            detail=said[:MAX_DETAIL_LENGTH] if said else None,
+            detail=shortened(said, MAX_DETAIL_LENGTH) if said else None,
             http_status=self.http_status,
             ticks=ticks or None,
             received_at=self.received.wall,

@@ -36,7 +36,7 @@ from bridge.core.easee.derived_state import CHARGING, DISCONNECTED, code
 from bridge.core.easee.error_responses import SUCCESS
 from bridge.core.events import ChargerResponse
 from bridge.core.records.moment import Timestamp
-from bridge.core.value_format import Value
+from bridge.core.value_format import Value, shortened
 
 # People who do it by hand wait this long between the phase mode and the resume (evcc#29132).
 SETTLE_S: Final = 30.0
@@ -482,7 +482,7 @@ class PhaseSwitches:
         else:
             state = "the charger could not be paused: pause it"
         room = MAX_DETAIL_LENGTH - len(state) - 2
-        detail = f"{why[:room]}; {state}"
+        detail = f"{shortened(why, room)}; {state}"
         self._finish(switch, transition, effects, now, reason=reason, detail=detail)
 
     def _finish(

@@ -689,7 +689,8 @@ class CommandService:
         if waits and (command.durable == 0 or command.state is State.LEAVING):
             if self._shown.reduces(command.request, now):
                 unwritten = f"{NOT_WRITTEN}: a repetition after a restart is not recognised"
-                command.caveat = "; ".join(filter(None, (unwritten, command.caveat)))
+                if unwritten not in (command.caveat or ""):
+                    command.caveat = "; ".join(filter(None, (unwritten, command.caveat)))
                 if command.state is State.LEAVING:
                     self._dispatcher.send(command, effects, now)
             else:

@@ -58,6 +58,7 @@ from bridge.core.records.command_result import CommandResult
 from bridge.core.records.moment import Timestamp
 from bridge.core.records.reply_to import ReplyTo
 from bridge.core.topics import GetTopic, Topics
+from bridge.core.value_format import shortened
 from bridge.errors import (
     AnswerUnusable,
     AuthFailed,
@@ -288,7 +289,7 @@ class QueryService:
             at=now.wall,
             elapsed_ms=round(1000 * (now.mono_s - query.received.mono_s)),
             reason=reason,
-            detail=detail and detail[:MAX_DETAIL_LENGTH],
+            detail=detail and shortened(detail, MAX_DETAIL_LENGTH),
             # Of several parts the best one counts: without any plan all are 404, and that is said.
             http_status=min(query.statuses, default=None),
         )

@@ -328,7 +328,7 @@ def _after(*steps):
         (
             (Transition.QUEUE, Transition.PICK, Transition.SEND, Transition.DENY),
             "x" * 1000,
-            "x" * 200,
+            f"{'x' * 199}…",
         ),
     ],
 )

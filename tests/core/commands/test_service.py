@@ -1039,6 +1039,18 @@ def test_without_a_store_a_charge_can_still_be_stopped(bench, disk, command, pay
 
 
 @pytest.mark.fault("F5")
+def test_what_was_not_written_twice_is_said_once(bench):
+    """A command that the cloud defers leaves again, without the disk as before (seed 7200668)."""
+    bench.disk = "fails"
+    call = call_of(bench.send("stop"))
+    bench.fail(call, RateLimited("429", retry_after_s=20.0))
+    call = call_of(bench.pass_s(21))
+    (answer,) = answers(bench.answer(call, ticket()))
+
+    assert answer["detail"].count("the journal could not be written") == 1
+
+
+@pytest.mark.fault("F5")
 def test_a_disk_that_hangs_keeps_nobody_from_the_answer(bench):
     """What was carried out without the disk is answered without it too, also behind another."""
     bench.disk = "hangs"
