@@ -21,6 +21,7 @@ RECONNECT_TIMEOUT_S = 4000.0
 COME_BACK_NEXT_DAY_S = 90_000.0
 # What the disk refused is tried again after 60 s, and what follows from it takes its way.
 CONVERGE_TIMEOUT_S = 65.0
+TOLD_S = 1.0
 # A command that came last may wait a minute, and then half a one for its charger.
 RESULT_TIMEOUT_S = 100.0
 RECEIVE_TIMEOUT_S = 5.0
@@ -54,7 +55,9 @@ class Ending:
         sim = self._sim
         sim.oracle.check()
         wire = sim.broker.wire
-        if sim.broker.is_up and wire is not None and not wire.half_open and sim.clock.is_true:
+        is_up = sim.broker.is_up and wire is not None and not wire.half_open
+        # A broker that came back with an older memory is told again within a moment.
+        if is_up and sim.clock.is_true and sim.timeline.now_s - sim.broker.connections[-1] > TOLD_S:
             for charger_id in sim.chargers:
                 shown = sim.broker.retained.get(sim.topics.availability(charger_id))
                 sim.oracle.availability(charger_id, shown, late_s=60.0 + wire.lag_s)
