@@ -13,13 +13,18 @@ import importlib
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Final
 
 # Libraries that take what they find: structlog takes rich for tracebacks on a terminal, httpx takes
 # click and rich for a command of its own, msgspec takes typing_extensions though typing is enough.
-# `demo` uses rich, and imports it when it does.
-IMPORTS_EXTRAS: Final = ("structlog", "httpx", "msgspec")
-BLOCKED_EXTRAS: Final = ("click", "rich", "typing_extensions")
+# `demo` uses rich, and imports it when it does. shutil, which argparse and tempfile take, knows
+# archives that nothing here writes or reads.
+IMPORTS_EXTRAS: Final = ("structlog", "httpx", "msgspec", "shutil")
+BLOCKED_EXTRAS: Final = ("click", "rich", "typing_extensions", "bz2", "lzma")
+# websockets could ask for its own version, and has it as a constant: 0.8 MiB of zipfile and others.
+IMPORTS_UNUSED: Final = ("websockets",)
+UNUSED: Final = "importlib.metadata"
 # Values are structs the collector does not watch, and nothing here relies on cycles being found
 # soon. A collection of 10,000 young objects is a step of 3 to 8 ms, one of 1,000 a tenth of it,
 # and each object is visited once either way. The older ones are visited every 100,000, as before.
@@ -45,8 +50,8 @@ def load_libraries(*names: str) -> None:
     it again and again is an eighth of the processor time of a start.
     """
     gc.disable()
-    with import_blocked(*BLOCKED_EXTRAS):
-        for name in names or IMPORTS_EXTRAS:
+    with import_blocked(*BLOCKED_EXTRAS), import_deferred(UNUSED):
+        for name in names or (*IMPORTS_EXTRAS, *IMPORTS_UNUSED):
             importlib.import_module(name)
 
 
@@ -60,6 +65,32 @@ def import_blocked(*names: str) -> Iterator[None]:
         yield
     finally:
         for name in hidden:
+            del sys.modules[name]
+
+
+class Deferred(ModuleType):
+    """Stands in for a module, and loads it with the first use."""
+
+    def __getattr__(self, name: str) -> object:
+        """Return an attribute of the module."""
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextlib.contextmanager
+def import_deferred(name: str) -> Iterator[None]:
+    """Give imports of a module of a package inside the block a stand-in, unless it is loaded."""
+    if name in sys.modules:
+        yield
+        return
+    package, _, own = name.rpartition(".")
+    sys.modules[name] = stand_in = Deferred(name)
+    setattr(importlib.import_module(package), own, stand_in)
+    try:
+        yield
+    finally:
+        if sys.modules.get(name) is stand_in:
             del sys.modules[name]
 
 

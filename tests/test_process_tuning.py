@@ -49,12 +49,30 @@ def test_what_few_need_is_not_loaded():
         "import sys; from bridge.config import loading;"
         "from bridge.process_tuning import load_libraries; load_libraries();"
         "import bridge.app; from bridge.recorder.values import row_names; row_names();"
-        "print({'difflib', 'pkgutil', 'sysconfig', 'zoneinfo', 'bridge.cluster.supervisor',"
+        "print({'difflib', 'bz2', 'lzma', 'pkgutil', 'zipfile', 'sysconfig', 'zoneinfo',"
+        " 'bridge.cluster.supervisor',"
         " 'bridge.core.speaker.composition', 'bridge.conventions.sparkplug.convention',"
         " 'bridge.recorder.replaying'} & {*sys.modules})"
     )
 
     assert loaded == "set()"
+
+
+def test_what_is_deferred_is_loaded_when_it_is_used():
+    """A stand-in answers for the module from the first use on, inside the block and after it."""
+    found = fresh(
+        "import sys; from bridge.process_tuning import import_deferred\n"
+        "with import_deferred('importlib.metadata'):\n"
+        "    import importlib.metadata\n"
+        "    held = importlib.metadata\n"
+        "print('zipfile' in sys.modules, 'importlib.metadata' in sys.modules)\n"
+        "print(held.version('charger-bridge') == importlib.metadata.version('charger-bridge'))\n"
+        "import importlib.metadata as real; print(real.version is held.version, real is not held)\n"
+        "with import_deferred('importlib.metadata'):\n"
+        "    print(sys.modules['importlib.metadata'] is real)"
+    ).split()
+
+    assert found == ["False", "False", "True", "True", "True", "True"]
 
 
 def test_what_was_hidden_can_be_imported_afterwards():
