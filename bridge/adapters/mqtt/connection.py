@@ -9,12 +9,15 @@ Rules:
    packet again, for ever.
 3. One client, one connection. A used client remembers unacknowledged messages and would send all
    of them at once on a reconnect, whatever the broker's Receive Maximum (paho#492).
-4. Whatever ends the connection resolves :attr:`Connection.lost`, once; paho itself reports one
+4. What is readable is read for :data:`READ_STEP_S`; paho alone would read one packet in a turn of
+   the loop, and new subscriptions bring thousands before the answer to the next one.
+5. Whatever ends the connection resolves :attr:`Connection.lost`, once; paho itself reports one
    loss twice.
 """
 
 import asyncio
 import functools
+import math
 import socket
 import ssl
 import threading
@@ -56,6 +59,9 @@ T = TypeVar("T")
 
 # TCP, TLS and name resolution together; paho alone would wait 5 s for each address of the host.
 DIAL_DEADLINE_S = 15.0
+READ_STEP_S = 0.001
+# A broker that sends retained messages is alive. From SUBSCRIBE to SUBACK, at most.
+SUBACK_DEADLINE_S = 60.0
 # Commands are a few hundred bytes; anything larger is not a command.
 MAX_PAYLOAD_BYTES = 65_536
 # How many topics whose messages were cut are named in the log. The names are the sender's
@@ -115,8 +121,8 @@ class Connection:
         self._acked = acked
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[str] = self._loop.create_future()
-        # How many of paho's callbacks are under way, one inside the other.
-        self._callbacks = 0
+        # How many of paho's callbacks are under way, one inside the other; how many there were.
+        self._callbacks = self._called = 0
         self._connack: asyncio.Future[tuple[ReasonCode, bool, Properties | None]]
         self._connack = self._loop.create_future()
         self._suback: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
@@ -252,7 +258,13 @@ class Connection:
     async def _answer(self, answer: asyncio.Future[T]) -> T:
         """Wait for a response of the broker, or raise why it did not arrive."""
         within_s = ANSWER_DEADLINE_S if self._connack.done() else self.options.connack_within_s
-        await self._first_of(answer, within_s)
+        until_s = self._mono_s() + (SUBACK_DEADLINE_S if self._connack.done() else 0.0)
+        heard_s = math.nan
+        while heard_s != self._heard_s and not (answer.done() or self.lost.done()):
+            heard_s = self._heard_s
+            await self._first_of(answer, within_s)
+            if self._mono_s() >= until_s:
+                break
         if answer.done():
             return answer.result()
         if self._connack.done():
@@ -382,12 +394,14 @@ class Connection:
 
     def _readable(self) -> None:
         self._heard_s = self._mono_s()
-        self._run(self._client.loop_read)
-        # What TLS has already taken off the socket does not wake the loop again.
-        sock = self._client.socket()
-        while isinstance(sock, ssl.SSLSocket) and sock.fileno() >= 0 and sock.pending():
+        until_s, is_more = self._heard_s + READ_STEP_S, True
+        while is_more:
+            called = self._called
             self._run(self._client.loop_read)
             sock = self._client.socket()
+            if isinstance(sock, ssl.SSLSocket) and sock.fileno() >= 0 and sock.pending():
+                continue  # what TLS has already taken off the socket does not wake the loop again
+            is_more = sock is not None and self._called > called and self._mono_s() < until_s
 
     def _writable(self) -> None:
         self._spoke_s = self._mono_s()
@@ -410,6 +424,7 @@ class Connection:
 
         def call(*args: Any) -> None:
             self._callbacks += 1
+            self._called += 1
             try:
                 callback(*args)
             except Exception as exc:  # noqa: BLE001 - a border: see rule 2

@@ -8,7 +8,7 @@ import pytest
 from paho.mqtt.enums import MQTTErrorCode
 
 from bridge.adapters.mqtt.connect_errors import AttemptFailed
-from bridge.adapters.mqtt.connection import Connection
+from bridge.adapters.mqtt.connection import SUBACK_DEADLINE_S, Connection
 from bridge.adapters.mqtt.paho_translation import ConnectOptions
 from bridge.core.messages import AckToken, Publish
 from bridge.errors import ConnectionLost
@@ -70,6 +70,59 @@ async def test_nothing_is_sent_when_there_is_no_connection():
         it.publish(Publish("charger/a", b"1"))
     it.acknowledge(AckToken(3, 1, 1))
     it.acknowledge(AckToken(2, 1, 1))
+
+
+@pytest.mark.parametrize(("each_s", "read"), [(0.0, 500), (0.0004, 3), (0.1, 1)])
+async def test_what_is_readable_is_read_for_a_moment_and_not_one_packet(each_s, read):
+    """Retained messages of thousands of topics come before the answer to a subscription."""
+    now_s = [0.0]
+    it = connection(mono_s=lambda: now_s[0])
+    it._client.socket = object
+    packets = list(range(500))
+    arrived = it._guarded(lambda: None)
+
+    def loop_read():
+        if packets:
+            packets.pop()
+            now_s[0] += each_s
+            arrived()
+
+    it._client.loop_read = loop_read
+    it._readable()
+
+    assert len(packets) == 500 - read
+
+
+async def test_a_broker_that_is_heard_has_longer_for_its_answer(monkeypatch):
+    """What it sends first may take longer than an answer; a broker that is silent has not."""
+    now_s = [0.0]
+    it = connection(mono_s=lambda: now_s[0])
+    it._connack.set_result((None, False, None))
+    answer, waits = asyncio.get_running_loop().create_future(), []
+
+    async def first_of(_answer, within_s):
+        waits.append(within_s)
+        now_s[0] += within_s
+        if len(waits) < 4:
+            it._heard_s = now_s[0]
+
+    monkeypatch.setattr(it, "_first_of", first_of)
+    with pytest.raises(AttemptFailed, match="no SUBACK"):
+        await it._answer(answer)
+    assert len(waits) == 4
+
+    waits.clear()
+    monkeypatch.setattr(it, "_heard_s", now_s[0])
+
+    async def heard_for_ever(_answer, within_s):
+        waits.append(within_s)
+        now_s[0] += within_s
+        it._heard_s = now_s[0]
+
+    monkeypatch.setattr(it, "_first_of", heard_for_ever)
+    with pytest.raises(AttemptFailed, match="no SUBACK"):
+        await it._answer(answer)
+    assert sum(waits) == SUBACK_DEADLINE_S
 
 
 async def test_a_connection_is_lost_once():
