@@ -1,7 +1,7 @@
 """``/metrics``: the counters for Prometheus.
 
-The library that spells the format, and what it imports, are 2 MB and a hundredth of a second. They
-are imported in a thread with the first request: many have the status page and no Prometheus.
+The library that spells the format, and what it imports, are 1.5 MiB and a hundredth of a second.
+They are imported in a thread with the first request: many have the status page and no Prometheus.
 """
 
 import asyncio
