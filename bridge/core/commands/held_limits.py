@@ -100,7 +100,7 @@ class HeldLimit(msgspec.Struct):
         is_resumed: It may have, because a charge was resumed.
         is_unsure: It has to show the limit anew; else it is sent again though it is shown.
         foreign_s: Monotonic time of the newest command of another controller for this limit.
-        was_shown: The charger showed it since it was sent.
+        was_shown: The charger showed it since it was sent, or it was not sent because of that.
         due_s: Monotonic time at which it is looked at.
         step: The command that sends it again, while that is in progress.
         failures: How often that failed in a row, or was confirmed and not shown.
@@ -242,6 +242,7 @@ class HeldLimits:
         sent = command.sent or now
         minutes = argument.minutes
         held = HeldLimit(key, argument, command.devices, sent)
+        held.was_shown = command.state is State.NOOP
         held.ends_s = sent.mono_s + 60 * minutes if minutes else math.inf
         held.due_s = now.mono_s + REVIEW_AFTER_S
         if command.state in (State.UNCONFIRMED, State.UNKNOWN):
@@ -493,7 +494,8 @@ class HeldLimits:
             return
         held.step = None
         if command.state in (State.CONFIRMED, State.NOOP):
-            held.since, held.was_shown, held.is_unsure = command.sent or now, False, False
+            held.since, held.is_unsure = command.sent or now, False
+            held.was_shown = command.state is State.NOOP
         else:
             held.failures += 1
             if held.forgot is not None:  # the reason does not become older while it cannot be sent

@@ -1,6 +1,7 @@
 """Limits that are held: when they are sent again, and when they end."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -88,6 +89,21 @@ def test_it_is_sent_again_where_the_charger_forgot_it(garage, reason):
     assert LogEntry("info", "limit.sent_again", facts) in effects
     assert is_sent_again(garage, effects)
     assert not calls_of(garage.wait(300))
+
+
+def test_one_that_was_not_sent_because_it_is_shown_ends_with_the_next_value(garage):
+    """Another controller's limit was measured before, and arrives behind the noop."""
+    garage.show({48: 16.0})
+    measured_at = garage.now.wall + timedelta(seconds=3)
+    garage.mono_s += 10
+    effects = garage.send(LIMIT, HOLD)
+    assert (answers(effects)[-1]["state"], told(effects)) == ("noop", [16])
+    garage.values.held[48] = (20.0, measured_at)
+    garage.observe(48, 20.0, at_s=3)
+    effects = garage.wait(100)
+
+    assert told(effects) == [None]
+    assert not calls_of(effects)
 
 
 def test_a_load_balancer_does_not_keep_it_from_being_sent_again(garage):
