@@ -273,9 +273,9 @@ class Site:
     async def note_fault(self, fault: str, name: str, partitions: list[int]) -> None:
         """Write down what is about to happen to a worker, and what it serves."""
         of = await self.divided()
-        chargers = [one for one, number in of.items() if number in partitions]
-        if self.partitions == 1:
-            chargers = self.serials
+        chargers = self.serials
+        if self.partitions > 1:
+            chargers = [one for one in chargers if of.get(one) in partitions]
         self._used_s = self.cpu_s()
         self.note(
             "fault", fault=fault, worker=name, partitions=partitions, chargers=chargers,
