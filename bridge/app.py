@@ -88,6 +88,8 @@ MAX_HOST_NAME = 40
 OPEN_AGAIN_S = 0.5
 # A hand-over waits so long for answers of the vendor.
 FINISH_S = 5.0
+# And the first observations so long for the broker, behind a takeover.
+PATIENCE_S = 5.0
 # The gateway of a partition beats so often that this is stuck.
 GATEWAY_TIMEOUT_S = 60.0
 # A will is published so long after the TTL: a takeover comes before.
@@ -589,6 +591,7 @@ async def _gateway(
             started=started,
             services=services,
             finish_s=0.0 if place.partition is None else FINISH_S,
+            patience_s=0.0 if place.partition is None else PATIENCE_S,
             is_last=lambda: place.is_last,
         )
         await asyncio.to_thread(last_seen.save, clock.now())

@@ -15,6 +15,7 @@ Rules:
 import asyncio
 import contextlib
 import functools
+import math
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -273,6 +274,7 @@ class EventLoop:
         self._idle = asyncio.Event()
         self._turned_s = clock.now().mono_s
         self._is_started = False
+        self._bulk_from_s = -math.inf
         self._connected = False
         self._at_work = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -289,6 +291,7 @@ class EventLoop:
         started: Started = NOTHING_REMEMBERED,
         services: Mapping[str, Callable[[], Awaitable[None]]] = NO_SERVICES,
         finish_s: float = 0.0,
+        patience_s: float = 0.0,
         is_last: Callable[[], bool] = always,
     ) -> None:
         """Run until ``stop`` is set, then flush, and publish ``offline``.
@@ -299,10 +302,14 @@ class EventLoop:
             started: What an earlier run remembered.
             services: Run beside the sources, by name, until cancelled.
             finish_s: So long the end waits for the cloud's answers to commands.
+            patience_s: So long the first observations wait for the broker: until it is connected
+                the values of all chargers would be held in memory.
             is_last: Tells whether ``offline`` is published: nobody goes on. Otherwise values are
                 not waited for.
         """
         self._event_queue.wake = self._wake
+        self._bulk_from_s = self._clock.now().mono_s + patience_s
+        patience = asyncio.get_running_loop().call_later(patience_s + PACED_S, self._wake)
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             endless: dict[str, Callable[[], Awaitable[None]]] = {"mqtt": self._link.run, **services}
@@ -322,6 +329,8 @@ class EventLoop:
             self._event_queue.put(started)
             await stop.wait()
             log.info("bridge.stopping")
+            patience.cancel()
+            self._bulk_from_s = -math.inf
             self._event_queue.put(Stopping())
             if finish_s and self._sending:
                 await asyncio.wait(self._sending, timeout=finish_s)
@@ -363,6 +372,11 @@ class EventLoop:
             return self._outbox.waiting + self._outbox.in_flight
         return self.waiting + self.in_flight
 
+    @property
+    def _waits_for_broker(self) -> bool:
+        """Whether observations wait for the connection to the broker."""
+        return not self._connected and self._turned_s < self._bulk_from_s
+
     # -- the pump ---------------------------------------------------------------------------
 
     def _wake(self) -> None:
@@ -401,12 +415,12 @@ class EventLoop:
         # What follows from these waits for the next turn.
         self._take_until(self._turned_s + MAX_STEP_S, first, len(first))
         # What the stream brings waits until the first events are handled: store and chargers.
-        self._is_started = self._is_started or not first
+        self._is_started = self._is_started or not (first or self._waits_for_broker)
         share = BUSY_DIVISOR if self._at_work else 1
         if self._is_started:
             until_s = self._turned_s + MAX_STEP_S / share
             self._take_until(until_s, bulk, sys.maxsize, MAX_BATCH // share)
-        if first or bulk:
+        if first or (bulk and self._is_started):
             self._wake()
         try:
             self._flush(MAX_BULK_BATCH // share)

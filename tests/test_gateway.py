@@ -247,6 +247,7 @@ async def running(
     signs=None,
     clock=None,
     finish_s=0.0,
+    patience_s=0.0,
     is_last=always,
     **more,
 ):
@@ -268,7 +269,11 @@ async def running(
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         running = gateway.run(
-            stop, opened=opened or StoreOpened(()), finish_s=finish_s, is_last=is_last
+            stop,
+            opened=opened or StoreOpened(()),
+            finish_s=finish_s,
+            patience_s=patience_s,
+            is_last=is_last,
         )
         tasks.create_task(running)
         await settled(lambda: script.seen(Started))
@@ -328,6 +333,38 @@ async def test_a_gateway_whose_partition_goes_on_elsewhere_says_nothing():
         pass
 
     assert outside.published == [None]
+
+
+async def test_observations_wait_for_the_broker_for_a_moment():
+    """Values of thousands of chargers would be held in memory; what came is taken in order."""
+    raws = [RawObservation("EH1", 109, 4, str(n), "2026-11-22T12:00:00Z") for n in range(3)]
+    script = Script()
+    async with running(script, patience_s=10 * PATIENCE_S) as outside:
+        for raw in raws:
+            outside.queue.put(ObservationsReceived((raw,)))
+            outside.queue.put(Tick())
+        await settled(lambda: len(script.seen(Tick)) == 3)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not script.seen(ObservationsReceived)
+        outside.queue.put(MqttConnected(False, "5", 20))
+        await settled(lambda: script.seen(ObservationsReceived))
+
+    assert [raw for e in script.seen(ObservationsReceived) for raw in e.observations] == raws
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_observations_do_not_wait_for_a_broker_that_is_away(ends):
+    """What they mean for commands is known; at the end nothing waits."""
+    raw = RawObservation("EH1", 109, 4, "1", "2026-11-22T12:00:00Z")
+    script = Script()
+    patience_s = 10 * PATIENCE_S if ends else 0.01
+    async with running(script, patience_s=patience_s) as outside:
+        outside.queue.put(ObservationsReceived((raw,)))
+        if not ends:
+            await settled(lambda: script.seen(ObservationsReceived))
+
+    assert script.seen(ObservationsReceived)
 
 
 async def test_a_hand_over_waits_for_what_is_said_once_and_not_for_values(monkeypatch):
