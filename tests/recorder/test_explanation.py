@@ -114,9 +114,15 @@ def test_topics_of_home_assistant_are_explained():
         MqttMessage("homeassistant/status", b"online", AckToken(1, 9, 0)), Tick(), after_s=9.0
     )
     topic = f"homeassistant/device/charger_{ONE}/config"
-    (sent,) = [
-        one for step in recorded.effects for one in step if getattr(one, "topic", "") == topic
-    ]
+
+    def sent_to(place):
+        steps = recorded.effects
+        (sent,) = [one for step in steps for one in step if getattr(one, "topic", "") == place]
+        return sent
+
+    recorded.handle(Tick(), Tick())  # both devices are described, then the first is published
+    recorded.handle(MqttAcked(sent_to(topic.replace(ONE, "bridge")), 0), Tick())
+    sent = sent_to(topic)
 
     text = text_of(recorded, topic)
     assert f"on {topic}, because " in text

@@ -160,11 +160,11 @@ def test_a_site_that_a_partition_publishes_is_known(speaker):
 def test_it_describes_the_gateway_and_partitions_describe_their_devices(speaker):
     """Each discovery topic has one writer."""
     speaker.seconds = SETTLE_S + 1
-    of_speaker = published(speaker.take(Tick()))
+    of_speaker = published([*speaker.take(Tick()), *speaker.take(Tick())])
     part = World(partition=1)
     part.take(Started((TWO,)), MqttConnected(False, "5", 20, True))
     part.seconds = SETTLE_S + 1
-    of_part = published(part.take(Tick()))
+    of_part = published([*part.take(Tick()), *part.take(Tick())])
 
     described = [topic for topic in of_speaker if topic.startswith("homeassistant/")]
     devices = [topic for topic in of_part if topic.startswith("homeassistant/")]
