@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 from bridge.errors import BridgeError
 from bridge.extras import missing_extra
@@ -22,11 +23,33 @@ SHUTDOWN_WITHIN_S = 3.0
 
 
 class DiscreetBroker(Broker):  # type: ignore[misc]  # amqtt has no types
-    """A broker that sends a client only the topics it subscribed to.
+    """A broker that sends a client only the topics it subscribed to, and loses no last words.
 
     amqtt 0.12.1 greets every client with what is retained under the subscriptions of *all*
     clients. The demo's own view subscribes to everything, so each would get a thousand messages.
+
+    It acknowledges a message when it arrives, and drops what still waits to be passed on when the
+    client leaves. Here a connection ends when all that was acknowledged on it was passed on.
     """
+
+    async def _client_message_loop(self, session: Session, handler: Any) -> None:
+        ended = handler.wait_disconnect
+
+        async def ended_and_passed_on() -> object:
+            packet: object = await ended()
+            await session.delivered_message_queue.join()
+            return packet
+
+        handler.wait_disconnect = ended_and_passed_on
+        await super()._client_message_loop(session, handler)
+
+    async def _handle_message_delivery(
+        self, session: Session, handler: Any, delivered: asyncio.Future[object]
+    ) -> bool:
+        goes_on: bool = await super()._handle_message_delivery(session, handler, delivered)
+        if delivered.result() is not None:
+            session.delivered_message_queue.task_done()
+        return goes_on
 
     async def _publish_retained_messages_for_subscription(
         self, subscription: tuple[str, int], session: Session

@@ -50,6 +50,26 @@ async def test_a_client_gets_only_what_it_subscribed_to(free_port):
     assert heard == ["a/two", "a/two"]
 
 
+async def test_what_was_acknowledged_is_passed_on_though_its_client_left(free_port):
+    """Two hundred messages and DISCONNECT in one piece: each reaches the other client, in order."""
+    async with broker(free_port):
+        with listening(free_port, "a/#") as (client, heard):
+            client.publish("a/ready", b"1", 1, retain=True)
+            await until(lambda: heard)
+            reader, writer = await asyncio.open_connection(LOOPBACK, free_port)
+            writer.write(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01x")
+            assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
+            topics = [f"a/{number:03}" for number in range(200)]
+            for number, topic in enumerate(topics, start=1):
+                body = b"\x00\x05" + topic.encode() + number.to_bytes(2) + b"1"
+                writer.write(b"\x32" + bytes([len(body)]) + body)
+            writer.write(b"\xe0\x00")
+            await until(lambda: topics[-1] in heard)
+            writer.close()
+
+    assert [topic for topic in heard if topic != "a/ready"] == topics
+
+
 async def test_a_port_that_was_taken_meanwhile_is_passed_over(free_port, monkeypatch):
     """Two demonstrations that start at once get a broker each."""
     answers = [free_port]
