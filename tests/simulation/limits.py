@@ -112,7 +112,12 @@ class Asked:
 
 @dataclass(slots=True)
 class Owner:
-    """Whose limit is in force at the charger, who asked for the newest one, and when."""
+    """Whose limit is in force at the charger, who asked for the newest one, and when.
+
+    Attributes:
+        ticks: The cloud's name of another controller's command; None where a process had its
+            response, or the value that it changed tells of it.
+    """
 
     who: str = "vendor"
     amps: float = 0.0
@@ -120,6 +125,7 @@ class Owner:
     newest: str = ""
     newest_s: float = -1e9
     asked_s: float = -1e9
+    ticks: object = None
 
 
 class Life:
@@ -273,6 +279,10 @@ class Life:
             return
         if isinstance(event, ObservationsReceived | ChargerResponse):
             self.heard_s = self.now_s
+        if isinstance(event, ChargerResponse):
+            for owner in self.owners.values():
+                if owner.ticks == event.ticks:
+                    owner.ticks = None
         for effect in self.core.handle(event, self.now):
             self.carry_out(effect)
         if self.core is None:
@@ -450,12 +460,17 @@ class Life:
         self.note("foreign", name, amps)
         self.counts["foreign"] += 1
         if name == CIRCUIT:
-            self.world.set_circuit_current(self.world.circuit_of(ID), (amps, amps, amps), 0.0)
+            circuit = self.world.circuit_of(ID)
+            answer = self.world.set_circuit_current(circuit, (amps, amps, amps), 0.0)
         else:
-            self.world.command(ID, name, {"amps": amps} if name == LIMIT else {})
+            answer = self.world.command(ID, name, {"amps": amps} if name == LIMIT else {})
         self.disturbed_s = self.now_s
         if name in self.owners and self.charger.reachable:
-            self.owners[name] = Owner("foreign", amps, self.now_s, "foreign", self.now_s)
+            receipt: Any = answer.document
+            ticks = receipt["ticks"] if self._shown(name) == amps else None
+            self.owners[name] = Owner(
+                "foreign", amps, self.now_s, "foreign", self.now_s, ticks=ticks
+            )
         elif name == "resume_charging" and self.charger.reachable:
             self._forgets(LIMIT)
         elif name == "pause_charging":
@@ -540,6 +555,8 @@ class Life:
         if owner.newest == "plain" and owner.asked_s > asked_s and not was_unheard:
             self.fail("a held limit was sent again behind a newer one")
         is_newer = owner.who in ("foreign", "plain") and not is_older
+        # It set the value that was shown before, while no process was there for the response.
+        is_unheard = is_unheard or owner.ticks is not None
         if is_newer and is_in_force and not is_unheard:
             self.fail(f"a held limit was sent against a newer one: {owner.who}")
         was_paused = self.charger.number(48) == 0 and self.charger.reachable
