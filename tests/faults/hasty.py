@@ -12,5 +12,5 @@ from bridge.core.commands import addressing
 if __name__ == "__main__":
     gateway.BEAT_EVERY_S = 0.2
     gateway.SUSPENDED_S = 1.0
-    addressing.LATE_MESSAGES_S = 1.0
+    addressing.LATE_MESSAGES_S = 3.0
     sys.exit(main(sys.argv[1:]))

@@ -176,7 +176,7 @@ async def test_nothing_runs_late_after_the_process_stood_still(street):
         await asyncio.sleep(6.0)  # longer than a command may live
         s.gateway.process.send_signal(signal.SIGCONT)
         finals = [await s.witness.final(ONE, command) for command in commands]
-        await asyncio.sleep(2.0)  # what is read later than this cannot have waited meanwhile
+        await asyncio.sleep(4.0)  # what is read later than this cannot have waited meanwhile
         dated = {"value": "PRESS", "expires_at": soon()}
         s.witness.publish(f"charger/{ONE}/set/start", json.dumps(dated))
         fresh = await s.witness.final(ONE, "start", 2)

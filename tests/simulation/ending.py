@@ -97,8 +97,10 @@ class Ending:
             heard = self._all_polled()
         # An account that was refused waits up to an hour, also where the hub is there all the time.
         # Where the hub takes the token the word is another one, and the alert tells.
-        is_held = sim.broker.retained.get(sim.topics.bridge_cloud) == b"auth_failed" or bool(
-            sim.broker.retained.get(sim.topics.alert("auth_failed"))
+        # A Retry-After of the login lasts for minutes, and is told too.
+        is_held = sim.broker.retained.get(sim.topics.bridge_cloud) == b"auth_failed" or any(
+            sim.broker.retained.get(sim.topics.alert(kind))
+            for kind in ("auth_failed", "cloud_unreachable")
         )
         is_up = wire is not None and not (wire.half_open or wire.deaf)
         if sim.is_alive and is_up and heard and not is_held:
