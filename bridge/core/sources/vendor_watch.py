@@ -52,6 +52,8 @@ MISSING_IN_A_ROW: Final = 2
 NOT_FOUND, GONE, TOO_MANY = 404, 410, 429
 NOT_FOUND_IN_A_ROW: Final = 2
 REFUSED_A_DAY: Final = 3
+# The longest time over which the vendor counts: until then it counts an earlier process too.
+COUNTS_AFTER_S: Final = 3600.0
 DAY_S: Final = 24 * 3600.0
 SAVE_EVERY_S: Final = 3600.0
 MAX_FACTS: Final = 200
@@ -138,6 +140,7 @@ class VendorWatch:
         self.facts: dict[str, VendorFact] = {}
         self._dirty = False
         self._saved_s = float("-inf")
+        self._counts_from_s = 0.0
         self._due_s: float | None = None
 
     def handle(self, event: Input, now: Timestamp) -> Outputs:
@@ -152,6 +155,7 @@ class VendorWatch:
             case Tick():
                 return self._tick(now)
             case Started(state=state):
+                self._counts_from_s = now.mono_s + COUNTS_AFTER_S
                 return self._restore(state.get(NAME, {}), now)
             case Stopping():
                 return self._save(now)
@@ -196,7 +200,7 @@ class VendorWatch:
         if is_missing and held.worked and held.not_found >= enough:
             sentence = f"{endpoint} worked and is answered with {status}"
             yield from self._found(f"gone {endpoint}", sentence, now)
-        if status == TOO_MANY:
+        if status == TOO_MANY and now.mono_s >= self._counts_from_s:
             held.refused_s = [at_s for at_s in held.refused_s if now.mono_s - at_s < DAY_S]
             held.refused_s = [*held.refused_s[1 - REFUSED_A_DAY :], now.mono_s]
             if len(held.refused_s) >= REFUSED_A_DAY:

@@ -187,6 +187,20 @@ def test_a_limit_is_tighter_when_it_is_met_again_and_again():
     assert sentences(watched) == [f"{LIST} is refused for too many requests again and again"]
 
 
+def test_a_process_that_is_young_pays_for_the_one_before():
+    """What the vendor refuses in the first hour may be what a restart asked for again."""
+    watched = Watched()
+    for _ in range(5):
+        watched.handle(VendorReplied(LIST, 429))
+        watched.wait(700)
+    assert not watched.watch.facts
+    for _ in range(3):
+        watched.wait(700)
+        watched.handle(VendorReplied(LIST, 429))
+
+    assert len(sentences(watched)) == 1
+
+
 def test_what_is_known_survives_a_restart():
     """Facts and what was learned are in the document, and the alert stands again."""
     watched = Watched()
