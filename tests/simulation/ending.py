@@ -22,6 +22,7 @@ COME_BACK_NEXT_DAY_S = 90_000.0
 # What the disk refused is tried again after 60 s, and what follows from it takes its way.
 CONVERGE_TIMEOUT_S = 65.0
 TOLD_S = 1.0
+UNREACHABLE = "cloud_unreachable"
 # A command that came last may wait a minute, and then half a one for its charger.
 RESULT_TIMEOUT_S = 100.0
 RECEIVE_TIMEOUT_S = 5.0
@@ -98,9 +99,10 @@ class Ending:
         # An account that was refused waits up to an hour, also where the hub is there all the time.
         # Where the hub takes the token the word is another one, and the alert tells.
         # A Retry-After of the login lasts for minutes, and is told too.
-        is_held = sim.broker.retained.get(sim.topics.bridge_cloud) == b"auth_failed" or any(
-            sim.broker.retained.get(sim.topics.alert(kind))
-            for kind in ("auth_failed", "cloud_unreachable")
+        is_held = (
+            sim.broker.retained.get(sim.topics.bridge_cloud) == b"auth_failed"
+            or bool(sim.broker.retained.get(sim.topics.alert("auth_failed")))
+            or b"; next login in " in sim.broker.retained.get(sim.topics.alert(UNREACHABLE), b"")
         )
         is_up = wire is not None and not (wire.half_open or wire.deaf)
         if sim.is_alive and is_up and heard and not is_held:
